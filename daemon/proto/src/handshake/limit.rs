@@ -1,0 +1,52 @@
+//! How many answers may be sent that cost their asker nothing.
+
+use crate::Time;
+
+/// Nanoseconds from one token to the next: a hundred a second.
+const TOKEN_NANOS: u64 = 10_000_000;
+
+/// Tokens saved up at most.
+const BURST: u64 = 100;
+
+/// A bucket of tokens for stateless replies (VERSIONS, UNKNOWN_SESSION) of one acceptor.
+pub(super) struct ReplyLimiter {
+    /// What has been saved up, in nanoseconds, when it was last looked at.
+    saved: u64,
+    looked_at: Time,
+}
+
+impl ReplyLimiter {
+    /// A full bucket.
+    pub(super) fn new(now: Time) -> Self {
+        Self { saved: BURST * TOKEN_NANOS, looked_at: now }
+    }
+
+    /// Takes a token, if there is one.
+    pub(super) fn take(&mut self, now: Time) -> bool {
+        let passed = now.as_nanos().saturating_sub(self.looked_at.as_nanos());
+        self.saved = self.saved.saturating_add(passed).min(BURST * TOKEN_NANOS);
+        self.looked_at = now;
+        let left = self.saved.checked_sub(TOKEN_NANOS);
+        self.saved = left.unwrap_or(self.saved);
+        left.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let start = 5_000_000_000;
+        let mut limiter = ReplyLimiter::new(Time::from_nanos(start));
+        let granted = (0..1000).filter(|_| limiter.take(Time::from_nanos(start))).count();
+        assert_eq!(granted as u64, BURST);
+        // A second of 1000 attempts gives a hundred more.
+        let granted = (1..=1000).filter(|i| limiter.take(Time::from_nanos(start + i * 1_000_000))).count();
+        assert_eq!(granted, 100);
+        // An hour of silence gives no more than a burst.
+        let later = Time::from_nanos(start + 3_600_000_000_000);
+        assert_eq!((0..1000).filter(|_| limiter.take(later)).count() as u64, BURST);
+    }
+}
