@@ -139,9 +139,14 @@ impl PacketNumberRing {
     pub fn copy_bits(&self, lo: u64, hi: u64, out: &mut [u8]) {
         let count = usize::try_from(hi.saturating_sub(lo)).unwrap_or(usize::MAX);
         let out = &mut out[..count.div_ceil(8)];
-        for (bits, at) in out.chunks_mut(8).zip((lo..hi).step_by(WORD as usize)) {
-            let word = self.bits(at, hi).to_le_bytes();
-            bits.copy_from_slice(&word[..bits.len()]);
+        let (whole, rest) = out.as_chunks_mut::<8>();
+        let mut at = lo;
+        for bytes in whole {
+            *bytes = self.bits(at, hi).to_le_bytes();
+            at = at.saturating_add(WORD);
+        }
+        if !rest.is_empty() {
+            rest.copy_from_slice(&self.bits(at, hi).to_le_bytes()[..rest.len()]);
         }
     }
 
