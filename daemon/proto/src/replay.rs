@@ -150,11 +150,17 @@ impl PacketNumberRing {
         }
     }
 
+    /// The bits of `lo..hi`, 64 numbers to a word, that of `lo` lowest in the first; bits of the last
+    /// word beyond `hi` are zero. Numbers outside the window read as in [`copy_bits`](Self::copy_bits).
+    pub fn words(&self, lo: u64, hi: u64) -> impl Iterator<Item = u64> + '_ {
+        (lo..hi).step_by(WORD as usize).map(move |at| self.bits(at, hi))
+    }
+
     /// The lowest number of `lo..hi` that was not received.
     #[must_use]
     pub fn first_missing(&self, lo: u64, hi: u64) -> Option<u64> {
-        (lo..hi).step_by(WORD as usize).find_map(|at| {
-            let missing = !self.bits(at, hi);
+        (lo..hi).step_by(WORD as usize).zip(self.words(lo, hi)).find_map(|(at, received)| {
+            let missing = !received;
             let number = at.checked_add(u64::from(missing.trailing_zeros()))?;
             (missing != 0 && number < hi).then_some(number)
         })
@@ -171,9 +177,8 @@ impl PacketNumberRing {
     pub fn for_each_hole(&self, lo: u64, hi: u64, mut f: impl FnMut(u64, u64)) {
         // A hole that reached the end of the words looked at so far.
         let mut open: Option<u64> = None;
-        for at in (lo..hi).step_by(WORD as usize) {
+        for (at, received) in (lo..hi).step_by(WORD as usize).zip(self.words(lo, hi)) {
             let span = (hi - at).min(WORD);
-            let received = self.bits(at, hi);
             let mut position = 0;
             while position < span {
                 let rest = received >> position;
@@ -308,6 +313,9 @@ mod tests {
         let wanted: Vec<bool> = (lo..hi).map(|number| model.received(number)).collect();
         let mut bytes = vec![0xff; wanted.len().div_ceil(8)];
         ring.copy_bits(lo, hi, &mut bytes);
+        let words: Vec<u8> = ring.words(lo, hi).flat_map(u64::to_le_bytes).collect();
+        assert_eq!(&words[..bytes.len()], &bytes[..]);
+        assert!(words[bytes.len()..].iter().all(|&byte| byte == 0));
         let bits: Vec<bool> = (0..bytes.len() * 8).map(|i| bytes[i / 8] >> (i % 8) & 1 == 1).collect();
         assert_eq!(&bits[..wanted.len()], &wanted[..]);
         assert!(bits[wanted.len()..].iter().all(|bit| !bit));
