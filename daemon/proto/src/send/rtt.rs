@@ -1,0 +1,77 @@
+//! Round-trip time of one lane (RFC 9002 section 5).
+
+use core::time::Duration;
+
+/// Smoothed RTT, its variation and the latest sample. All in nanoseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Rtt {
+    latest: u64,
+    smoothed: u64,
+    variation: u64,
+    min: u64,
+    sampled: bool,
+}
+
+/// Margin of a probe time-out for the peer's delayed SACK and both ends' scheduling.
+const PTO_MARGIN: u64 = 25_000_000;
+
+impl Rtt {
+    /// With a guess until the first sample.
+    pub(crate) fn new(initial: Duration) -> Self {
+        let initial = initial.as_nanos() as u64;
+        Self { latest: initial, smoothed: initial, variation: initial / 2, min: initial, sampled: false }
+    }
+
+    /// A sample from a packet that was sent `elapsed` ago, of which the peer held the answer back for
+    /// `delay`. The peer's word is not taken below the least RTT seen.
+    pub(crate) fn update(&mut self, elapsed: u64, delay: u64) {
+        if !self.sampled {
+            let sample = elapsed.max(1);
+            *self =
+                Self { latest: sample, smoothed: sample, variation: sample / 2, min: sample, sampled: true };
+            return;
+        }
+        self.min = self.min.min(elapsed.max(1));
+        let sample = if elapsed >= self.min + delay { elapsed - delay } else { elapsed };
+        self.latest = sample;
+        self.variation = (3 * self.variation + self.smoothed.abs_diff(sample)) / 4;
+        self.smoothed = (7 * self.smoothed + sample) / 8;
+    }
+
+    pub(crate) fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    pub(crate) fn smoothed(&self) -> u64 {
+        self.smoothed
+    }
+
+    pub(crate) fn min(&self) -> u64 {
+        self.min
+    }
+
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+
+    /// Silence after which a probe is due.
+    pub(crate) fn pto(&self) -> u64 {
+        self.smoothed + 4 * self.variation + PTO_MARGIN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_delay_never_takes_a_sample_below_the_minimum() {
+        let mut rtt = Rtt::new(Duration::from_millis(100));
+        rtt.update(10_000, 9_000);
+        assert_eq!((rtt.min(), rtt.smoothed()), (10_000, 10_000));
+        rtt.update(30_000, 20_000);
+        assert_eq!(rtt.latest(), 10_000);
+        rtt.update(12_000, 11_000);
+        assert_eq!(rtt.latest(), 12_000);
+    }
+}

@@ -1,0 +1,275 @@
+//! What SACKs say of our packets: acknowledged, lost, and what follows for streams, rate and MTU.
+
+use super::records::Record;
+use super::{Event, Session};
+use crate::ids::StreamId;
+use crate::lane::Lane;
+use crate::rate::Sample;
+use crate::send::sent_ring::{Carried, Sent, State, Train};
+use crate::send::stream::Signal;
+use crate::time::Time;
+use crate::wire::sack::Sack;
+
+/// What one SACK acknowledged, gathered before it is applied.
+struct Tally {
+    /// The train of the newest packet that is news.
+    newest: Option<Train>,
+    acked: u32,
+    /// A run of adjacent stream data: (stream, start, end).
+    run: (StreamId, u64, u64),
+    largest: u64,
+    full_size: bool,
+}
+
+impl Session {
+    pub(super) fn on_sack(&mut self, now: Time, sack: &Sack<'_>) {
+        let info = sack.info;
+        let Some(index) = self.lanes.iter().position(|lane| lane.remote == info.lane) else { return };
+        self.stats.sacks_received += 1;
+        // Claims about what was never sent are nonsense; they change nothing.
+        if info.newest >= self.lanes[index].sent.next() || info.hi > self.lanes[index].sent.next() {
+            return self.fail(now, "an acknowledgement of packets that were never sent");
+        }
+        let rtt = self.take_rtt(now, index, info.newest, info.delay_us);
+        let mut tally =
+            Tally { newest: None, acked: 0, run: (StreamId::CONTROL, 0, 0), largest: 0, full_size: false };
+        sack.for_each_word(|word, received, covered| {
+            let (mut newly, mut missing) = self.lanes[index].sent.news(word, received, covered);
+            while newly != 0 {
+                let number = word + u64::from(newly.trailing_zeros());
+                newly &= newly - 1;
+                self.on_packet_acked(now, index, number, &mut tally);
+            }
+            while missing != 0 {
+                let number = word + u64::from(missing.trailing_zeros());
+                missing &= missing - 1;
+                let lane = &mut self.lanes[index];
+                lane.sent.set_missing(number);
+                if let Some(&Sent { state: State::InFlight, train, .. }) = lane.sent.get(number) {
+                    let sent = lane.sent.train(train).sent;
+                    lane.loss.on_missing(number, sent);
+                }
+            }
+        });
+        self.flush_run(tally.run);
+        let lane = &mut self.lanes[index];
+        if tally.acked > 0 {
+            lane.pto_count = 0;
+            lane.keys.on_acked(tally.largest);
+            if tally.full_size {
+                let datagram = lane.mtu.current();
+                lane.mtu.on_acked(now, u64::MAX, datagram);
+            }
+        }
+        self.detect_losses(now, index);
+        self.sample(now, index, sack, &tally, rtt);
+        let lane = &mut self.lanes[index];
+        let keep = 2 * lane.rtt.smoothed() + 1_000_000;
+        lane.sent.advance(Time::from_nanos(now.as_nanos().saturating_sub(keep)));
+        self.finish_outgoing();
+    }
+
+    /// An RTT sample, if the SACK is the first to acknowledge the newest packet it names.
+    fn take_rtt(&mut self, now: Time, index: usize, newest: u64, delay_us: u32) -> Option<u64> {
+        let lane = &mut self.lanes[index];
+        let packet = lane.sent.get(newest)?;
+        if packet.state == State::Acked {
+            return None;
+        }
+        let elapsed = now.nanos_since(lane.sent.train(packet.train).sent);
+        lane.rtt.update(elapsed, u64::from(delay_us) * 1000);
+        self.stats.rtt_sum_ns += lane.rtt.latest();
+        self.stats.rtt_samples += 1;
+        Some(lane.rtt.latest())
+    }
+
+    fn on_packet_acked(&mut self, now: Time, index: usize, number: u64, tally: &mut Tally) {
+        let lane = &mut self.lanes[index];
+        let packet = lane.sent.set_acked(number);
+        let train = *lane.sent.train(packet.train);
+        lane.loss.on_acked(train.sent);
+        tally.largest = number;
+        tally.full_size |= packet.wire >= lane.mtu.current();
+        if tally.newest.is_none_or(|newest| train.sent >= newest.sent) {
+            tally.newest = Some(train);
+        }
+        if packet.state == State::Lost {
+            self.stats.spurious_losses += 1;
+            lane.loss.on_spurious(now, &lane.rtt);
+        } else {
+            settle(lane, &mut self.send.in_flight, &packet);
+        }
+        match packet.carried {
+            Carried::Silent => return,
+            Carried::Probe => {
+                if lane.mtu.on_acked(now, number, packet.len) {
+                    let datagram = lane.mtu.current();
+                    self.send.rate.set_datagram(datagram);
+                }
+                return;
+            }
+            Carried::Bulk => {
+                let (stream, start, end) =
+                    (StreamId(packet.stream), packet.offset, packet.offset + u64::from(packet.len));
+                if tally.run.0 == stream && tally.run.2 == start {
+                    tally.run.2 = end;
+                } else {
+                    self.flush_run(tally.run);
+                    tally.run = (stream, start, end);
+                }
+            }
+            Carried::Mixed if packet.state == State::InFlight => self.on_record_acked(packet.offset as u32),
+            // Its frames were queued again when it was declared lost.
+            Carried::Mixed => {}
+        }
+        tally.acked += 1;
+        self.send.delivered += u64::from(packet.wire);
+        self.send.rate.tally(train.phase, 1, 0);
+    }
+
+    fn flush_run(&mut self, (stream, start, end): (StreamId, u64, u64)) {
+        if end > start
+            && let Some(stream) = self.send.streams.get_mut(stream)
+        {
+            stream.on_acked(start, end - start);
+        }
+    }
+
+    fn on_record_acked(&mut self, index: u32) {
+        let record = self.send.records.resolve(index);
+        for &(offset, len) in &record.control {
+            self.send.control.on_acked(offset, u64::from(len));
+        }
+        for chunk in &record.chunks {
+            if let Some(stream) = self.send.streams.get_mut(chunk.stream) {
+                stream.on_acked(chunk.offset, u64::from(chunk.len));
+            }
+        }
+        self.set_signals(&record, Signal::Acked);
+        self.send.records.free(index, record);
+    }
+
+    fn set_signals(&mut self, record: &Record, to: Signal) {
+        let streams = &mut self.send.streams;
+        for &id in &record.opens {
+            if let Some(stream) = streams.get_mut(id) {
+                stream.open = to;
+            }
+        }
+        for &id in &record.ends {
+            if let Some(stream) = streams.get_mut(id) {
+                stream.end_signal = to;
+            }
+        }
+        for &id in &record.resets {
+            if let Some(stream) = streams.get_mut(id) {
+                stream.reset = to;
+            }
+        }
+    }
+
+    /// Declares lost what is lost by now, on one lane.
+    pub(super) fn detect_losses(&mut self, now: Time, index: usize) {
+        loop {
+            let lane = &mut self.lanes[index];
+            let Some(number) = lane.loss.next_lost(now, &lane.rtt) else { return };
+            if lane.sent.get(number).is_some_and(|p| p.state == State::InFlight) {
+                self.on_packet_lost(now, index, number);
+            }
+        }
+    }
+
+    fn on_packet_lost(&mut self, now: Time, index: usize, number: u64) {
+        let lane = &mut self.lanes[index];
+        let packet = lane.sent.set_lost(number);
+        let phase = lane.sent.train(packet.train).phase;
+        settle(lane, &mut self.send.in_flight, &packet);
+        match packet.carried {
+            Carried::Silent => return,
+            Carried::Probe => return lane.mtu.on_probe_lost(number),
+            Carried::Bulk => {
+                if let Some(stream) = self.send.streams.get_mut(StreamId(packet.stream)) {
+                    stream.on_lost(packet.offset, u64::from(packet.len));
+                }
+            }
+            Carried::Mixed => self.on_record_lost(index, packet.offset as u32),
+        }
+        self.stats.lost_packets += 1;
+        self.send.rate.tally(phase, 0, 1);
+        let lane = &mut self.lanes[index];
+        if lane.mtu.on_lost(now, packet.wire, 2 * lane.rtt.pto()) {
+            self.send.rate.set_datagram(lane.mtu.current());
+        }
+    }
+
+    /// Queues the frames of a lost MIXED packet again.
+    fn on_record_lost(&mut self, lane: usize, index: u32) {
+        let record = self.send.records.resolve(index);
+        for &(offset, len) in &record.control {
+            self.send.control.on_lost(offset, u64::from(len));
+        }
+        for chunk in &record.chunks {
+            if let Some(stream) = self.send.streams.get_mut(chunk.stream) {
+                stream.on_lost(chunk.offset, u64::from(chunk.len));
+            }
+        }
+        self.set_signals(&record, Signal::Due);
+        self.send.streams.signals_due |=
+            !(record.opens.is_empty() && record.ends.is_empty() && record.resets.is_empty());
+        if record.credit {
+            self.recv.credit.tell_again();
+        }
+        self.lanes[lane].challenge_due |= record.challenge;
+        self.send.records.free(index, record);
+    }
+
+    /// Feeds the rate control: a delivery-rate sample of the newest train that was acknowledged, between
+    /// its sending and now (draft-cheng-iccrg-delivery-rate-estimation).
+    fn sample(&mut self, now: Time, index: usize, sack: &Sack<'_>, tally: &Tally, rtt: Option<u64>) {
+        let lane = &mut self.lanes[index];
+        let overruns = sack.info.overruns.wrapping_sub(lane.seen_overruns);
+        let marks = sack.info.ecn[2].wrapping_sub(lane.seen_marks);
+        // Counters of a SACK that was overtaken run backwards: not news.
+        let overruns = if overruns < 1 << 31 { overruns } else { 0 };
+        let marks = if marks < 1 << 31 { marks } else { 0 };
+        lane.seen_overruns = lane.seen_overruns.wrapping_add(overruns);
+        lane.seen_marks = lane.seen_marks.wrapping_add(marks);
+        let Some(train) = tally.newest else { return };
+        let send = &mut self.send;
+        let interval = train.sent.nanos_since(train.first_sent).max(now.nanos_since(train.delivered_at));
+        let delivered = send.delivered - train.delivered;
+        // Shorter than a round trip: SACKs came compressed, the quotient would be fiction.
+        let measurable = interval >= lane.rtt.min() && interval > 0 && delivered > 0;
+        send.rate.on_sample(&Sample {
+            now,
+            delivery_bps: measurable.then(|| delivered as f64 * 8e9 / interval as f64),
+            app_limited: train.app_limited,
+            rtt,
+            acked: tally.acked,
+            phase: train.phase,
+            in_flight: send.in_flight,
+            overruns,
+            marks,
+        });
+        send.delivered_at = now;
+        send.first_sent = send.first_sent.max(train.sent);
+    }
+
+    /// Reports and forgets outgoing streams that are finished.
+    pub(super) fn finish_outgoing(&mut self) {
+        while let Some(stream) = self.send.streams.take_finished() {
+            if !stream.is_reset() {
+                let (stream, request, stats) = (stream.id, stream.request, stream.stats);
+                self.events.push_back(Event::StreamSent { stream, request, stats });
+            }
+        }
+    }
+}
+
+/// A packet is in flight no more.
+fn settle(lane: &mut Lane, in_flight: &mut u64, packet: &Sent) {
+    if packet.carried != Carried::Silent {
+        lane.in_flight -= u64::from(packet.wire);
+        *in_flight -= u64::from(packet.wire);
+    }
+}

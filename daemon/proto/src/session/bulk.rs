@@ -1,0 +1,164 @@
+//! Trains of stream data: which stream, which bytes, when.
+
+use super::Session;
+use crate::keys::Suite;
+use crate::limits::{TRAIN_BYTES_MAX, TRAIN_PACKETS_MAX};
+use crate::send::pacer::Pacer;
+use crate::send::plan::{Plan, PlanKind};
+use crate::send::sent_ring::{Carried, Sent, State, Train};
+use crate::time::Time;
+use crate::wire::bulk::{BulkPrefix, OVERHEAD};
+use crate::wire::header::{Header, Kind};
+
+/// Why no train can leave.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Blocked {
+    /// By the rate, until then.
+    Paced(Time),
+    /// By bytes in flight: a SACK or a loss will free some.
+    Window,
+    /// By the peer's credit.
+    Credit,
+    /// Nothing to send.
+    Idle,
+}
+
+impl Session {
+    /// Whether a train could leave at `now`.
+    pub(super) fn bulk_blocked(&self, now: Time) -> Option<Blocked> {
+        let send = &self.send;
+        let credit = send.credit - send.credit_used;
+        if !send.streams.has_work(credit) {
+            return Some(if send.streams.wants_credit() { Blocked::Credit } else { Blocked::Idle });
+        }
+        if send.in_flight >= send.rate.window() || self.pick_lane().is_none() {
+            return Some(Blocked::Window);
+        }
+        let at = send.pacer.next();
+        (at > now).then_some(Blocked::Paced(at))
+    }
+
+    /// The next usable lane with room, in turn.
+    fn pick_lane(&self) -> Option<usize> {
+        let n = self.lanes.len();
+        (0..n).map(|i| (self.send.turn + i) % n).find(|&i| {
+            let lane = &self.lanes[i];
+            lane.usable && lane.sent.room() > TRAIN_PACKETS_MAX
+        })
+    }
+
+    /// Plans the next train of stream data.
+    pub(super) fn plan_bulk(&mut self, now: Time, plan: &mut Plan) -> bool {
+        match self.bulk_blocked(now) {
+            None => {}
+            Some(Blocked::Idle | Blocked::Credit) => {
+                self.send.app_limited = self.send.delivered + self.send.in_flight;
+                return false;
+            }
+            Some(Blocked::Paced(_) | Blocked::Window) => return false,
+        }
+        let credit = self.send.credit - self.send.credit_used;
+        let (Some(id), Some(index)) = (self.send.streams.next(credit), self.pick_lane()) else {
+            return false;
+        };
+        self.send.turn = (index + 1) % self.lanes.len();
+        let bps = self.send.rate.pacing_bps();
+        let kind = if self.config.plain { Kind::BulkPlain } else { Kind::Bulk };
+        plan.clear(if self.config.plain { PlanKind::BulkPlain } else { PlanKind::Bulk }, index as u8);
+
+        let lane = &mut self.lanes[index];
+        let datagram = usize::from(lane.mtu.current());
+        let window = (self.send.rate.window() - self.send.in_flight) as usize;
+        let bytes = TRAIN_BYTES_MAX.min(Pacer::train_bytes(bps)).min(window);
+        let packets = (bytes / datagram).clamp(1, TRAIN_PACKETS_MAX);
+        let payload = datagram - OVERHEAD;
+        lane.sent.reserve(packets);
+        if self.send.in_flight == 0 {
+            self.send.first_sent = now;
+            self.send.delivered_at = now;
+        }
+        let train = lane.sent.push_train(Train {
+            sent: now,
+            delivered: self.send.delivered,
+            delivered_at: self.send.delivered_at,
+            first_sent: self.send.first_sent,
+            phase: self.send.rate.phase(),
+            app_limited: self.send.delivered < self.send.app_limited,
+        });
+        let Some(stream) = self.send.streams.get_mut(id) else { return false };
+        let epoch = lane.keys.send_epoch();
+        let (mut wire_bytes, mut payload_bytes) = (0u64, 0u64);
+        for _ in 0..packets {
+            let credit = self.send.credit - self.send.credit_used;
+            let Some(cut) = stream.next_chunk(payload as u64, credit) else { break };
+            let chunk = cut.chunk;
+            let wire = chunk.len as usize + OVERHEAD;
+            let number = lane.sent.push(Sent {
+                offset: chunk.offset,
+                stream: id.0,
+                train,
+                len: chunk.len as u16,
+                wire: wire as u16,
+                carried: Carried::Bulk,
+                state: State::InFlight,
+            });
+            let header = Header::new(kind, epoch, lane.remote, number);
+            plan.bulk.push((BulkPrefix::new(header, id, chunk.offset, chunk.len as u16), chunk));
+            wire_bytes += wire as u64;
+            payload_bytes += u64::from(chunk.len);
+            if cut.again {
+                stream.stats.retransmitted_packets += 1;
+                stream.stats.retransmitted_bytes += u64::from(chunk.len);
+                self.stats.retransmitted_packets += 1;
+                self.stats.retransmitted_bytes += u64::from(chunk.len);
+            } else {
+                self.send.credit_used += u64::from(chunk.len);
+                self.stats.unique_bytes_sent += u64::from(chunk.len);
+            }
+            if (chunk.len as usize) < payload {
+                // A shorter packet ends a train.
+                break;
+            }
+        }
+        let count = plan.bulk.len() as u64;
+        if count == 0 {
+            return false;
+        }
+        stream.stats.packets += count;
+        stream.stats.frames += count;
+        stream.stats.wire_bytes += wire_bytes;
+        stream.stats.payload_bytes += payload_bytes;
+        lane.in_flight += wire_bytes;
+        lane.last_eliciting = now;
+        self.send.streams.on_sent(id, payload_bytes);
+        self.send.pacer.on_sent(now, wire_bytes, bps);
+        self.stats.sent_trains += 1;
+        self.note_sent(now, count, count, wire_bytes, wire_bytes);
+        true
+    }
+
+    /// Counts what leaves; `eliciting` bytes of it are in flight.
+    pub(super) fn note_sent(&mut self, now: Time, packets: u64, frames: u64, wire: u64, eliciting: u64) {
+        self.send.in_flight += eliciting;
+        self.stats.sent_packets += packets;
+        self.stats.sent_frames += frames;
+        self.stats.sent_bytes += wire;
+        self.stats.in_flight_max = self.stats.in_flight_max.max(self.send.in_flight);
+        self.last_sent = now;
+    }
+
+    /// Begins a new key epoch on a lane, if one is due.
+    pub(super) fn update_keys(&mut self, now: Time, index: usize) {
+        let lane = &mut self.lanes[index];
+        let next = lane.sent.next();
+        if lane.keys.should_update(now, next) {
+            lane.keys.update_send(now, next);
+        }
+    }
+
+    /// The cipher in use.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+}

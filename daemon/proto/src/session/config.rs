@@ -1,0 +1,251 @@
+//! What a driver tells and hears of a session.
+
+use core::time::Duration;
+
+use crate::Message;
+use crate::ids::{LaneId, RequestId, StreamId};
+pub use crate::rate::RatePolicy;
+
+/// How a session behaves.
+#[derive(Copy, Clone, Debug)]
+pub struct SessionConfig {
+    /// Unencrypted BULK packets are sent, and accepted: both ends' configuration allow it.
+    pub plain: bool,
+    /// Largest IP packet to try, bytes.
+    pub ip_mtu_max: u16,
+    /// Bytes of IP and UDP headers: 28 (IPv4) or 48 (IPv6).
+    pub ip_headers: u16,
+    /// Rate policy.
+    pub policy: RatePolicy,
+    /// Staging bytes for this session, promised to the peer as `Params::staging_credit`.
+    pub staging_budget: u64,
+    /// The handshake's round trip, or a guess.
+    pub initial_rtt: Duration,
+    /// Number of the first packet sent on each lane; a test starts near 2^32.
+    #[cfg(feature = "testing")]
+    pub first_number: u64,
+    /// Epoch limits other than the suite's own, for tests.
+    #[cfg(feature = "testing")]
+    pub epoch_limits: Option<crate::keys::EpochLimits>,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            plain: false,
+            ip_mtu_max: u16::MAX,
+            ip_headers: 48,
+            policy: RatePolicy::Adaptive,
+            staging_budget: 64 << 20,
+            initial_rtt: Duration::from_millis(100),
+            #[cfg(feature = "testing")]
+            first_number: 0,
+            #[cfg(feature = "testing")]
+            epoch_limits: None,
+        }
+    }
+}
+
+/// What the driver knows of a datagram beside its bytes.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Arrival {
+    /// The two ECN bits of the IP header.
+    pub ecn: u8,
+}
+
+/// A stream to send.
+#[derive(Copy, Clone, Debug)]
+pub struct OpenStream {
+    /// The request of the transfer service that it belongs to.
+    pub request: RequestId,
+    /// First byte in the file.
+    pub start: u64,
+    /// One past the last byte; `None` for a pipe, until [`super::Session::finish_stream`].
+    pub end: Option<u64>,
+    /// Share of the session's rate relative to its other streams, at least 1.
+    pub weight: u16,
+}
+
+/// What happened in a session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The first packet of the peer opened: it holds the keys, and the session may have effects.
+    Confirmed,
+    /// A message of stream 0.
+    Message(Message),
+    /// The peer opened a stream to us.
+    StreamOpened {
+        /// The stream.
+        stream: StreamId,
+        /// Its request.
+        request: RequestId,
+        /// First byte in the file.
+        start: u64,
+        /// One past the last byte, if known.
+        end: Option<u64>,
+    },
+    /// The end of a stream that was opened without one.
+    StreamEnd {
+        /// The stream.
+        stream: StreamId,
+        /// One past its last byte.
+        end: u64,
+    },
+    /// Every byte of an incoming stream is here. The session forgets it.
+    StreamReceived {
+        /// The stream.
+        stream: StreamId,
+        /// Its request.
+        request: RequestId,
+        /// Its counters.
+        stats: StreamStats,
+    },
+    /// The peer gave an incoming stream up. The session forgets it.
+    StreamReset {
+        /// The stream.
+        stream: StreamId,
+        /// Its request, if it was ever opened.
+        request: Option<RequestId>,
+        /// Why: a [`crate::Code`] number.
+        code: u32,
+    },
+    /// The peer holds every byte of an outgoing stream. The session forgets it.
+    StreamSent {
+        /// The stream.
+        stream: StreamId,
+        /// Its request.
+        request: RequestId,
+        /// Its counters.
+        stats: StreamStats,
+    },
+    /// The echo of a PING with a body of the application's.
+    Pong {
+        /// The body, byte for byte.
+        body: Vec<u8>,
+    },
+    /// The peer offers another lane ([`super::Session::accept_lane`]).
+    LaneOffered {
+        /// Index of the lane.
+        index: u8,
+        /// The peer's id of it.
+        remote: LaneId,
+    },
+    /// A lane that we opened can be used.
+    LaneReady {
+        /// Index of the lane.
+        index: u8,
+    },
+    /// The peer closed the session.
+    Closed {
+        /// A [`crate::Code`] number.
+        code: u32,
+        /// Its text, not escaped.
+        text: String,
+    },
+    /// Nothing was heard for the idle time-out; the session is dead.
+    TimedOut,
+    /// The peer broke the protocol; the session was closed.
+    ProtocolError(&'static str),
+}
+
+/// Counters of one stream, at either end.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct StreamStats {
+    /// Packets that carried its data.
+    pub packets: u64,
+    /// Frames of its data.
+    pub frames: u64,
+    /// Datagram bytes of those packets.
+    pub wire_bytes: u64,
+    /// Stream bytes in them, copies included.
+    pub payload_bytes: u64,
+    /// Packets that carried bytes which had been sent before.
+    pub retransmitted_packets: u64,
+    /// Bytes sent again.
+    pub retransmitted_bytes: u64,
+    /// Received packets that brought nothing new.
+    pub duplicate_packets: u64,
+}
+
+/// Counters of a session.
+#[derive(Clone, Debug, Default)]
+pub struct SessionStats {
+    /// Packets sent, all kinds.
+    pub sent_packets: u64,
+    /// Frames sent.
+    pub sent_frames: u64,
+    /// Datagram bytes sent.
+    pub sent_bytes: u64,
+    /// Trains of bulk data sent.
+    pub sent_trains: u64,
+    /// Authentic packets received.
+    pub received_packets: u64,
+    /// Datagram bytes of those.
+    pub received_bytes: u64,
+    /// Packets declared lost.
+    pub lost_packets: u64,
+    /// Of those, packets that arrived after all.
+    pub spurious_losses: u64,
+    /// Packets with data sent before.
+    pub retransmitted_packets: u64,
+    /// Stream bytes sent again.
+    pub retransmitted_bytes: u64,
+    /// Unique stream bytes sent.
+    pub unique_bytes_sent: u64,
+    /// Unique stream bytes received.
+    pub unique_bytes_received: u64,
+    /// SACK frames sent.
+    pub sacks_sent: u64,
+    /// SACK frames received.
+    pub sacks_received: u64,
+    /// Probe time-outs.
+    pub probe_timeouts: u64,
+    /// Packets without data that were sent: the control row.
+    pub control: StreamStats,
+    /// Bytes in flight now.
+    pub in_flight: u64,
+    /// The most bytes ever in flight.
+    pub in_flight_max: u64,
+    /// Smoothed RTT of lane 0, nanoseconds; 0 before the first sample.
+    pub rtt_smoothed_ns: u64,
+    /// Least RTT of lane 0, nanoseconds.
+    pub rtt_min_ns: u64,
+    /// Sum of the RTT samples, nanoseconds.
+    pub rtt_sum_ns: u64,
+    /// Count of the RTT samples.
+    pub rtt_samples: u64,
+    /// Rate in force, bits a second.
+    pub pacing_bps: f64,
+    /// The path's own share of loss as far as it is known.
+    pub path_loss: f64,
+    /// Datagram bytes in use on lane 0.
+    pub datagram: u16,
+    /// Dropped datagrams by reason.
+    pub drops: crate::drop_reason::DropCounters,
+}
+
+/// A message could not be queued.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The queue of stream 0 is full; try again when the peer has read some of it.
+    #[error("the control queue is full")]
+    Full,
+    /// The message passes the limit of one message.
+    #[error("the message is too large")]
+    TooLarge,
+    /// The session has ended.
+    #[error("the session has ended")]
+    Closed,
+}
+
+/// No more streams can be open at once.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("all {} streams of the session are in use", crate::limits::STREAMS_MAX - 1)]
+pub struct StreamLimit;
+
+/// The payload source could not serve a chunk.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the source of {0:?} cannot be read any more")]
+pub struct SourceFault(pub StreamId);

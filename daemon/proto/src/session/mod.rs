@@ -1,0 +1,403 @@
+//! A session: the authenticated association of two daemons, as a pure state machine.
+//!
+//! The state lives here; what changes it is split by cause: [`receive`] takes datagrams, [`acks`] what
+//! they acknowledge, [`frames`] plans control datagrams and [`bulk`] trains of stream data, [`seal`]
+//! turns plans into ciphertext, [`timers`] keeps deadlines.
+
+mod acks;
+mod bulk;
+mod config;
+mod frames;
+mod invariants;
+mod receive;
+mod records;
+mod seal;
+mod timers;
+
+use std::collections::VecDeque;
+
+pub use config::{
+    Arrival, Event, OpenStream, RatePolicy, SendError, SessionConfig, SessionStats, SourceFault, StreamLimit,
+    StreamStats,
+};
+
+use crate::drop_reason::DropCounters;
+use crate::handshake::Established;
+use crate::ids::{LaneId, StreamId};
+use crate::keys::{LaneKeys, Role, SessionSecrets, Suite};
+use crate::lane::Lane;
+use crate::limits::LANES_MAX;
+use crate::messages::{LaneOffer, Message};
+use crate::rate::RateControl;
+use crate::recv::control::ControlRecv;
+use crate::recv::credit::Credit;
+use crate::recv::streams::RecvStreams;
+use crate::send::control::ControlSend;
+use crate::send::mtu::Mtu;
+use crate::send::pacer::Pacer;
+use crate::send::streams::SendStreams;
+use crate::time::Time;
+use crate::wire::sack::SackBuilder;
+
+/// One session. See the crate's documentation for the contract of its driver.
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    secrets: SessionSecrets,
+    role: Role,
+    suite: Suite,
+    state: State,
+    /// A packet of the peer has opened.
+    confirmed: bool,
+    lanes: Vec<Lane>,
+    /// Ids that we gave to lanes the peer has not answered for yet.
+    offered: Vec<(u8, LaneId)>,
+    send: Sender,
+    recv: Receiver,
+    events: VecDeque<Event>,
+    /// Application PINGs, waiting to go out.
+    pings: VecDeque<Vec<u8>>,
+    pongs: VecDeque<Vec<u8>>,
+    last_heard: Time,
+    last_sent: Time,
+    /// Plaintext of a packet being received.
+    scratch: Vec<u8>,
+    stats: SessionStats,
+}
+
+/// What concerns sending, but for the lanes.
+#[derive(Debug)]
+struct Sender {
+    streams: SendStreams,
+    control: ControlSend,
+    records: records::Records,
+    rate: RateControl,
+    pacer: Pacer,
+    /// Credit granted by the peer and spent, unique stream bytes.
+    credit: u64,
+    credit_used: u64,
+    in_flight: u64,
+    /// Delivery-rate state: bytes delivered, when, and the sending time of what was delivered last.
+    delivered: u64,
+    delivered_at: Time,
+    first_sent: Time,
+    /// `delivered` up to which samples are limited by the application.
+    app_limited: u64,
+    /// The lane of the next train.
+    turn: usize,
+}
+
+/// What concerns receiving, but for the lanes.
+#[derive(Debug)]
+struct Receiver {
+    streams: RecvStreams,
+    control: ControlRecv,
+    credit: Credit,
+    /// Bytes held for streams without STREAM_OPEN.
+    unopened: u64,
+    sack: SackBuilder,
+    words: Vec<u64>,
+    /// For the receiving rate: unique bytes at a moment, and the resulting bytes of two round trips.
+    measured: (u64, Time),
+    in_air: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum State {
+    Open,
+    /// We closed; the peer is told so until `until`.
+    Closing {
+        code: u32,
+        text: String,
+        next: Time,
+        until: Time,
+    },
+    /// It is over.
+    Ended,
+}
+
+impl Session {
+    /// A session from a finished handshake. The responder's is *half-open* until
+    /// [`Event::Confirmed`]: it must have no visible effect before.
+    #[must_use]
+    pub fn new(config: SessionConfig, established: Established, now: Time) -> Self {
+        let Established { secrets, role, suite, local_lane, remote_lane, peer_params, .. } = established;
+        let rtt = config.initial_rtt;
+        let datagram = crate::limits::DATAGRAM_MIN;
+        let rate = RateControl::new(config.policy, datagram, rtt.as_nanos() as u64, now);
+        let mut session = Self {
+            config,
+            secrets,
+            role,
+            suite,
+            state: State::Open,
+            confirmed: false,
+            lanes: Vec::with_capacity(LANES_MAX),
+            offered: Vec::new(),
+            send: Sender {
+                streams: SendStreams::default(),
+                control: ControlSend::new(),
+                records: records::Records::default(),
+                rate,
+                pacer: Pacer::new(now),
+                credit: peer_params.staging_credit,
+                credit_used: 0,
+                in_flight: 0,
+                delivered: 0,
+                delivered_at: now,
+                first_sent: now,
+                app_limited: 0,
+                turn: 0,
+            },
+            recv: Receiver {
+                streams: RecvStreams::default(),
+                control: ControlRecv::new(),
+                credit: Credit::new(config.staging_budget, config.staging_budget),
+                unopened: 0,
+                sack: SackBuilder::default(),
+                words: Vec::new(),
+                measured: (0, now),
+                in_air: 0,
+            },
+            events: VecDeque::with_capacity(64),
+            pings: VecDeque::new(),
+            pongs: VecDeque::new(),
+            last_heard: now,
+            last_sent: now,
+            scratch: vec![0; usize::from(u16::MAX)],
+            stats: SessionStats::default(),
+        };
+        session.add_lane((local_lane, remote_lane), now);
+        session.lanes[0].usable = true;
+        session
+    }
+
+    fn add_lane(&mut self, ids: (LaneId, LaneId), now: Time) {
+        let index = self.lanes.len() as u16;
+        #[cfg_attr(not(feature = "testing"), expect(unused_mut, reason = "tests set limits"))]
+        let mut keys = LaneKeys::new(&self.secrets, index, self.role, self.suite, now);
+        #[cfg(feature = "testing")]
+        if let Some(limits) = self.config.epoch_limits {
+            keys = keys.with_limits(limits);
+        }
+        let mtu = Mtu::new(self.config.ip_mtu_max, self.config.ip_headers);
+        #[cfg_attr(not(feature = "testing"), expect(unused_mut, reason = "tests set the first number"))]
+        let mut lane = Lane::new(ids, keys, mtu, self.config.initial_rtt, now);
+        #[cfg(feature = "testing")]
+        lane.sent.start_at(self.config.first_number);
+        self.lanes.push(lane);
+    }
+
+    /// Which end of the handshake this is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The peer has shown that it holds the keys.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
+    /// The session is over and can be dropped.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Not closed by either side.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Queues a message on stream 0.
+    ///
+    /// # Errors
+    /// [`SendError`], with nothing queued.
+    pub fn send_message(&mut self, message: &Message) -> Result<(), SendError> {
+        if !self.is_open() {
+            return Err(SendError::Closed);
+        }
+        let bytes = message.encode().map_err(|_| SendError::TooLarge)?;
+        if self.send.control.push(&bytes) { Ok(()) } else { Err(SendError::Full) }
+    }
+
+    /// Bytes on stream 0 that the peer does not have yet.
+    #[must_use]
+    pub fn control_unacked(&self) -> usize {
+        self.send.control.unacked()
+    }
+
+    /// Opens a stream to the peer.
+    ///
+    /// # Errors
+    /// [`StreamLimit`] when all slots are in use.
+    pub fn open_stream(&mut self, open: OpenStream) -> Result<StreamId, StreamLimit> {
+        self.send.streams.open(open.request, open.start, open.end, open.weight).ok_or(StreamLimit)
+    }
+
+    /// Bytes of the stream below `available` can be read without blocking.
+    pub fn extend_stream(&mut self, stream: StreamId, available: u64) {
+        if let Some(stream) = self.send.streams.get_mut(stream) {
+            stream.extend(available);
+        }
+    }
+
+    /// The end of a stream that was opened without one.
+    pub fn finish_stream(&mut self, stream: StreamId, end: u64) {
+        if let Some(stream) = self.send.streams.get_mut(stream) {
+            stream.finish(end);
+            self.send.streams.signals_due = true;
+        }
+    }
+
+    /// Gives an outgoing stream up. Its source is not read again.
+    pub fn reset_stream(&mut self, stream: StreamId, code: crate::Code) {
+        if let Some(stream) = self.send.streams.get_mut(stream) {
+            stream.abort(code.number());
+            self.send.streams.signals_due = true;
+        }
+    }
+
+    /// Bytes of an outgoing stream that the peer holds, and the lowest byte that may be read again.
+    #[must_use]
+    pub fn stream_progress(&self, stream: StreamId) -> Option<(u64, u64)> {
+        self.send.streams.get(stream).map(|s| (s.acked_bytes(), s.unacked_from()))
+    }
+
+    /// Counters of an outgoing or incoming stream that is alive.
+    #[must_use]
+    pub fn stream_stats(&self, stream: StreamId, outgoing: bool) -> Option<StreamStats> {
+        if outgoing {
+            self.send.streams.get(stream).map(|s| s.stats)
+        } else {
+            self.recv.streams.get(stream).map(|s| s.stats)
+        }
+    }
+
+    /// Data of an incoming stream is of no interest any more: what still comes is acknowledged and
+    /// thrown away. Bytes committed before still have to be given back by
+    /// [`bytes_written`](Self::bytes_written).
+    pub fn stop_receiving(&mut self, stream: StreamId) {
+        if let Some(stream) = self.recv.streams.get_mut(stream) {
+            stream.stopped = true;
+        }
+    }
+
+    /// Staging memory of so many committed bytes came back: the write returned.
+    pub fn bytes_written(&mut self, bytes: u64) {
+        self.recv.credit.on_written(bytes);
+    }
+
+    /// Sends a PING whose echo comes back as [`Event::Pong`]. At most [`crate::limits::PING_MAX`] bytes.
+    ///
+    /// # Errors
+    /// [`SendError`] when too many wait, or the body is too large.
+    pub fn ping(&mut self, body: &[u8]) -> Result<(), SendError> {
+        if body.len() > crate::limits::PING_MAX || body.is_empty() {
+            return Err(SendError::TooLarge);
+        }
+        if self.pings.len() >= PINGS_MAX {
+            return Err(SendError::Full);
+        }
+        self.pings.push_back(body.to_vec());
+        Ok(())
+    }
+
+    /// Ends the session and tells the peer. Idempotent.
+    pub fn close(&mut self, now: Time, code: crate::Code, text: &str) {
+        if self.is_open() {
+            let until = now.after_nanos(3 * self.lanes[0].rtt.pto());
+            self.state = State::Closing { code: code.number(), text: text.to_owned(), next: now, until };
+        }
+    }
+
+    /// Offers the peer another lane, on which it shall address us as `local`. Initiator only.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn offer_lane(&mut self, local: LaneId) -> Result<(), SendError> {
+        let index = self.lanes.len() + self.offered.len();
+        if self.role != Role::Initiator || index >= LANES_MAX {
+            return Err(SendError::Full);
+        }
+        self.send_message(&Message::LaneOffer(LaneOffer { index: index as u8, lane: local.0 }))?;
+        self.offered.push((index as u8, local));
+        Ok(())
+    }
+
+    /// Accepts a lane that the peer offered; it shall address us as `local`. Responder only.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn accept_lane(
+        &mut self,
+        now: Time,
+        index: u8,
+        local: LaneId,
+        remote: LaneId,
+    ) -> Result<(), SendError> {
+        if self.role != Role::Responder
+            || usize::from(index) != self.lanes.len()
+            || self.lanes.len() >= LANES_MAX
+        {
+            return Err(SendError::Full);
+        }
+        self.send_message(&Message::LaneOffer(LaneOffer { index, lane: local.0 }))?;
+        self.add_lane((local, remote), now);
+        Ok(())
+    }
+
+    /// The lanes: the id by which the peer addresses us on each.
+    pub fn local_lanes(&self) -> impl Iterator<Item = LaneId> + '_ {
+        self.lanes.iter().map(|lane| lane.local)
+    }
+
+    /// A datagram of `size` bytes on `lane` was refused by the kernel as too big.
+    pub fn on_too_big(&mut self, lane: usize, size: u16) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.mtu.on_too_big(size);
+            self.send.rate.set_datagram(lane.mtu.current());
+        }
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> SessionStats {
+        let rtt = &self.lanes[0].rtt;
+        let mut stats = self.stats.clone();
+        stats.in_flight = self.send.in_flight;
+        if rtt.is_sampled() {
+            stats.rtt_smoothed_ns = rtt.smoothed();
+            stats.rtt_min_ns = rtt.min();
+        }
+        stats.pacing_bps = self.send.rate.pacing_bps();
+        stats.path_loss = self.send.rate.path_loss();
+        stats.datagram = self.lanes[0].mtu.current();
+        stats
+    }
+
+    /// Counters of dropped datagrams.
+    #[must_use]
+    pub fn drops(&self) -> &DropCounters {
+        &self.stats.drops
+    }
+
+    /// The peer broke the protocol: close, and say why.
+    fn fail(&mut self, now: Time, why: &'static str) {
+        if self.is_open() {
+            self.events.push_back(Event::ProtocolError(why));
+            self.close(now, crate::Code::Protocol, why);
+        }
+    }
+}
+
+/// Application PINGs that may wait.
+const PINGS_MAX: usize = 64;
