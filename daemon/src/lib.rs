@@ -1,0 +1,2 @@
+//! udpx.
+pub mod storage;

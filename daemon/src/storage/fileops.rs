@@ -1,0 +1,175 @@
+//! The system calls behind a part, as a seam.
+//!
+//! Durability is a matter of order: write, fsync, rename, fsync of the directory. The [`FileOps`] of
+//! production, [`LinuxFiles`], are the bare calls; tests wrap them to let one fail, or to record the order
+//! and replay it with everything lost that was not synced. Retrying, short writes and what an error means
+//! stand above, in [`super::part`] and [`super::vault`].
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, FallocateFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
+use nix::sys::stat::Mode;
+use nix::unistd::UnlinkatFlags;
+
+/// What a part needs from the system. `dir` is always an open directory and every name a single component.
+pub trait FileOps: Send + Sync {
+    /// Creates the file `name`, which must not exist, with mode 0600, open for reading and writing.
+    fn create(&self, dir: &File, name: &OsStr) -> io::Result<File>;
+    /// Reserves `size` bytes on disk and makes the file that long (fallocate).
+    fn allocate(&self, file: &File, size: u64) -> io::Result<()>;
+    /// Makes the file `size` bytes long without reserving anything (ftruncate).
+    fn set_len(&self, file: &File, size: u64) -> io::Result<()>;
+    /// Bytes free for this user on the file system of `file` (statvfs).
+    fn free_bytes(&self, file: &File) -> io::Result<u64>;
+    /// Writes at `offset` and returns how many bytes it took, maybe fewer than given (pwritev).
+    fn write(&self, file: &File, offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Starts writing back what is dirty, after waiting, with `wait`, for what is on its way (sync_file_range).
+    fn start_writeback(&self, file: &File, wait: bool) -> io::Result<()>;
+    /// Makes the content of a file durable (fsync).
+    fn sync(&self, file: &File) -> io::Result<()>;
+    /// Renames within a directory; without `replace`, `AlreadyExists` if the new name is taken (renameat2).
+    fn rename(&self, dir: &File, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()>;
+    /// Makes the names in a directory durable (fsync).
+    fn sync_dir(&self, dir: &File) -> io::Result<()>;
+    /// Removes a file.
+    fn unlink(&self, dir: &File, name: &OsStr) -> io::Result<()>;
+}
+
+/// The real calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinuxFiles;
+
+impl FileOps for LinuxFiles {
+    fn create(&self, dir: &File, name: &OsStr) -> io::Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+        open_beneath(dir, Path::new(name), flags, Mode::from_bits_truncate(0o600), NO_LINKS)
+    }
+
+    fn allocate(&self, file: &File, size: u64) -> io::Result<()> {
+        Ok(nix::fcntl::fallocate(
+            file,
+            FallocateFlags::empty(),
+            0,
+            size.try_into().map_err(|_| Errno::EFBIG)?,
+        )?)
+    }
+
+    fn set_len(&self, file: &File, size: u64) -> io::Result<()> {
+        file.set_len(size)
+    }
+
+    fn free_bytes(&self, file: &File) -> io::Result<u64> {
+        let stat = nix::sys::statvfs::fstatvfs(file)?;
+        Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+    }
+
+    fn write(&self, file: &File, offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(nix::sys::uio::pwritev(file, buffers, offset.try_into().map_err(|_| Errno::EFBIG)?)?)
+    }
+
+    fn start_writeback(&self, file: &File, wait: bool) -> io::Result<()> {
+        super::source::writeback::start(file, wait)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&self, dir: &File, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
+        if replace {
+            return Ok(nix::fcntl::renameat(dir, from, dir, to)?);
+        }
+        match nix::fcntl::renameat2(dir, from, dir, to, RenameFlags::RENAME_NOREPLACE) {
+            Err(Errno::EINVAL | Errno::ENOSYS) => rename_by_link(dir, from, to),
+            renamed => Ok(renamed?),
+        }
+    }
+
+    fn sync_dir(&self, dir: &File) -> io::Result<()> {
+        dir.sync_all()
+    }
+
+    fn unlink(&self, dir: &File, name: &OsStr) -> io::Result<()> {
+        Ok(nix::unistd::unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+}
+
+/// Renames without replacing where the file system knows no RENAME_NOREPLACE: a hard link doesn't replace
+/// either, only both names exist for a moment.
+fn rename_by_link(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    nix::unistd::linkat(dir, from, dir, to, AtFlags::empty())?;
+    Ok(nix::unistd::unlinkat(dir, from, UnlinkatFlags::NoRemoveDir)?)
+}
+
+/// How names are followed for reading: links are, as long as they stay below the root.
+pub(super) const INSIDE: ResolveFlag = ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+/// How names are followed for writing: no symbolic link anywhere.
+pub(super) const NO_LINKS: ResolveFlag = INSIDE.union(ResolveFlag::RESOLVE_NO_SYMLINKS);
+
+/// openat2 of `path` below `dir`; close-on-exec, never a controlling terminal.
+pub(super) fn open_beneath(
+    dir: impl AsFd,
+    path: &Path,
+    flags: OFlag,
+    mode: Mode,
+    resolve: ResolveFlag,
+) -> io::Result<File> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY).mode(mode).resolve(resolve);
+    // openat2(2): EAGAIN when a rename elsewhere made it impossible to prove that the walk stayed inside.
+    let mut attempts = 0;
+    loop {
+        match nix::fcntl::openat2(dir.as_fd(), path, how) {
+            Err(Errno::EAGAIN) if attempts < OPEN_ATTEMPTS_MAX => attempts += 1,
+            Err(Errno::EINTR) => {}
+            opened => return Ok(File::from(opened?)),
+        }
+    }
+}
+
+/// Times that an open is tried again when concurrent renames confuse it.
+const OPEN_ATTEMPTS_MAX: u32 = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_way_of_renaming_replaces_unasked() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = File::open(temp.path()).unwrap();
+        let (from, to, free) = (OsStr::new("from"), OsStr::new("to"), OsStr::new("free"));
+        for by_link in [false, true] {
+            let rename = |to| match by_link {
+                true => rename_by_link(&dir, from, to),
+                false => LinuxFiles.rename(&dir, from, to, false),
+            };
+            std::fs::write(temp.path().join(from), b"new").unwrap();
+            std::fs::write(temp.path().join(to), b"old").unwrap();
+            assert_eq!(rename(to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(std::fs::read(temp.path().join(to)).unwrap(), b"old");
+            rename(free).unwrap();
+            assert_eq!(std::fs::read(temp.path().join(free)).unwrap(), b"new");
+            assert!(!temp.path().join(from).exists());
+            std::fs::remove_file(temp.path().join(free)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_created_file_is_new_and_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().unwrap();
+        let dir = File::open(temp.path()).unwrap();
+        let file = LinuxFiles.create(&dir, OsStr::new("f")).unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            LinuxFiles.create(&dir, OsStr::new("f")).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert!(LinuxFiles.free_bytes(&file).unwrap() > 0);
+    }
+}

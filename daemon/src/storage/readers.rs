@@ -1,0 +1,233 @@
+//! Reader threads: they touch the disk so that the engine touches memory only.
+//!
+//! For each 1 MiB block that is about to be sent a reader populates the mapping, hashes the block while it
+//! is in the cache and checks that the file is still the one that was opened. The engine asks through
+//! [`Readers::try_send`], which never blocks, and fetches replies with [`Readers::try_recv`] when the bell
+//! has rung. Replies come in any order; each carries the request's tag.
+//!
+//! The pool belongs to one engine and ends with it: dropping it closes both queues and joins the threads.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::digest::Cv;
+use super::path::RelPath;
+use super::source::{Source, SourceError, guard_thread};
+use super::vault::Vault;
+use super::{BLOCK, Bell, Refused};
+
+/// Requests that wait for a reader: as many blocks as may be populated ahead of all sources of an engine.
+pub const READ_QUEUE_MAX: usize = 256;
+/// Replies that wait for the engine; readers pause when it is full.
+pub const READ_REPLIES_MAX: usize = 256;
+/// Blocks after which a source is compared with what it was at open: 64 MiB.
+pub const VERIFY_EVERY_BLOCKS: u64 = (64 << 20) / BLOCK;
+
+/// What a reader shall do.
+#[derive(Debug)]
+pub struct ReadRequest {
+    /// Comes back with the reply.
+    pub tag: u64,
+    /// The work.
+    pub job: ReadJob,
+}
+
+/// The kinds of work.
+#[derive(Debug)]
+pub enum ReadJob {
+    /// Open a source.
+    Open(Origin),
+    /// Populate a block, and hash it if asked to: `hash` is false for a block that was hashed before and may
+    /// have been evicted since.
+    Prepare {
+        /// The file.
+        source: Arc<Source>,
+        /// Index of the block.
+        block: u64,
+        /// Whether the chaining value is wanted.
+        hash: bool,
+    },
+    /// Hash a block again that the receiver found bad, after checking that the source is unchanged.
+    Rehash {
+        /// The file.
+        source: Arc<Source>,
+        /// Index of the block.
+        block: u64,
+    },
+    /// Compare the file with what it was at open: the last step before it counts as sent.
+    Verify {
+        /// The file.
+        source: Arc<Source>,
+    },
+}
+
+/// Where a source comes from.
+pub enum Origin {
+    /// A path of this process's own user.
+    Path(PathBuf),
+    /// A name in a vault.
+    Vault(Arc<dyn Vault>, RelPath),
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Path(path) => path.fmt(f),
+            Origin::Vault(_, path) => path.fmt(f),
+        }
+    }
+}
+
+/// What a reader did.
+#[derive(Debug)]
+pub struct ReadReply {
+    /// The request's tag.
+    pub tag: u64,
+    /// The outcome of its job.
+    pub outcome: ReadOutcome,
+}
+
+/// The outcomes, by kind of work.
+#[derive(Debug)]
+pub enum ReadOutcome {
+    /// Of [`ReadJob::Open`].
+    Opened(Result<Arc<Source>, SourceError>),
+    /// Of [`ReadJob::Prepare`]: the chaining value if it was asked for.
+    Prepared {
+        /// Index of the block.
+        block: u64,
+        /// Populated, hashed and found unchanged; or what went wrong.
+        result: Result<Option<Cv>, SourceError>,
+    },
+    /// Of [`ReadJob::Rehash`].
+    Rehashed {
+        /// Index of the block.
+        block: u64,
+        /// The value of the block as it is now.
+        result: Result<Cv, SourceError>,
+    },
+    /// Of [`ReadJob::Verify`].
+    Verified(Result<(), SourceError>),
+}
+
+/// The engine's end of the reader threads.
+pub struct Readers {
+    /// Emptied first on drop: the threads end when the queues are closed.
+    ends: Option<(Sender<ReadRequest>, Receiver<ReadReply>)>,
+    threads: Vec<JoinHandle<()>>,
+    refused: AtomicU64,
+}
+
+impl Readers {
+    /// Starts `threads` (at least one) reader threads that ring `bell` after each reply.
+    pub fn spawn(threads: usize, bell: &Bell) -> io::Result<Self> {
+        let (requests, queue) = bounded(READ_QUEUE_MAX);
+        let (replies, inbox) = bounded(READ_REPLIES_MAX);
+        let mut readers =
+            Self { ends: Some((requests, inbox)), threads: Vec::new(), refused: AtomicU64::new(0) };
+        for number in 0..threads.max(1) {
+            let (queue, replies, bell) = (queue.clone(), replies.clone(), bell.clone());
+            let name = format!("udpx-read-{number}");
+            let thread =
+                std::thread::Builder::new().name(name).spawn(move || read_loop(&queue, &replies, &bell))?;
+            readers.threads.push(thread);
+        }
+        Ok(readers)
+    }
+
+    /// Queues a request, or gives it back at once.
+    pub fn try_send(&self, request: ReadRequest) -> Result<(), Refused<ReadRequest>> {
+        let Some((requests, _)) = &self.ends else {
+            return Err(Refused::Closed(request));
+        };
+        requests.try_send(request).map_err(|error| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            error.into()
+        })
+    }
+
+    /// The next reply, if there is one.
+    pub fn try_recv(&self) -> Option<ReadReply> {
+        self.ends.as_ref()?.1.try_recv().ok()
+    }
+
+    /// How often a request was given back because the queue was full.
+    pub fn refused_count(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.ends = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a reader thread had panicked");
+            }
+        }
+    }
+}
+
+fn read_loop(queue: &Receiver<ReadRequest>, replies: &Sender<ReadReply>, bell: &Bell) {
+    let guard = guard_thread();
+    if let Err(error) = &guard {
+        // The thread's own stack has room for the handler too.
+        tracing::warn!(%error, "no alternate signal stack for a reader");
+    }
+    for request in queue {
+        let reply = ReadReply { tag: request.tag, outcome: perform(request.job) };
+        if replies.send(reply).is_err() {
+            return;
+        }
+        bell();
+    }
+}
+
+fn perform(job: ReadJob) -> ReadOutcome {
+    match job {
+        ReadJob::Open(origin) => ReadOutcome::Opened(open(&origin).map(Arc::new)),
+        ReadJob::Prepare { source, block, hash } => {
+            ReadOutcome::Prepared { block, result: prepare(&source, block, hash) }
+        }
+        ReadJob::Rehash { source, block } => ReadOutcome::Rehashed { block, result: rehash(&source, block) },
+        ReadJob::Verify { source } => ReadOutcome::Verified(source.verify_unchanged()),
+    }
+}
+
+fn open(origin: &Origin) -> Result<Source, SourceError> {
+    match origin {
+        Origin::Path(path) => Source::open(path),
+        Origin::Vault(vault, path) => vault.open_source(path),
+    }
+}
+
+fn prepare(source: &Source, block: u64, hash: bool) -> Result<Option<Cv>, SourceError> {
+    source.populate(source.subtrees().range(block))?;
+    let cv = if hash { Some(block_cv(source, block)?) } else { None };
+    if block.is_multiple_of(VERIFY_EVERY_BLOCKS) {
+        source.verify_unchanged()?;
+    }
+    Ok(cv)
+}
+
+fn rehash(source: &Source, block: u64) -> Result<Cv, SourceError> {
+    source.populate(source.subtrees().range(block))?;
+    let cv = block_cv(source, block)?;
+    source.verify_unchanged().map(|()| cv)
+}
+
+/// The value of a block, trusted only if the source carries no mark after its bytes were read.
+fn block_cv(source: &Source, block: u64) -> Result<Cv, SourceError> {
+    let range = source.subtrees().range(block);
+    let bytes = source.slice(range.start, (range.end - range.start) as usize);
+    let cv = bytes.and_then(|bytes| source.subtrees().cv(block, bytes));
+    match cv {
+        Some(cv) if !source.is_changed() => Ok(cv),
+        _ => Err(source.mark_changed()),
+    }
+}
