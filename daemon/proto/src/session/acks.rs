@@ -17,7 +17,8 @@ struct Tally {
     acked: u32,
     /// A run of adjacent stream data: (stream, start, end).
     run: (StreamId, u64, u64),
-    largest: u64,
+    /// Highest number of a sealed packet.
+    largest_sealed: Option<u64>,
     full_size: bool,
 }
 
@@ -31,8 +32,13 @@ impl Session {
             return self.fail(now, "an acknowledgement of packets that were never sent");
         }
         let rtt = self.take_rtt(now, index, info.newest, info.delay_us);
-        let mut tally =
-            Tally { newest: None, acked: 0, run: (StreamId::CONTROL, 0, 0), largest: 0, full_size: false };
+        let mut tally = Tally {
+            newest: None,
+            acked: 0,
+            run: (StreamId::CONTROL, 0, 0),
+            largest_sealed: None,
+            full_size: false,
+        };
         sack.for_each_word(|word, received, covered| {
             let (mut newly, mut missing) = self.lanes[index].sent.news(word, received, covered);
             while newly != 0 {
@@ -55,7 +61,9 @@ impl Session {
         let lane = &mut self.lanes[index];
         if tally.acked > 0 {
             lane.pto_count = 0;
-            lane.keys.on_acked(tally.largest);
+            if let Some(number) = tally.largest_sealed {
+                lane.keys.on_acked(number);
+            }
             if tally.full_size {
                 let datagram = lane.mtu.current();
                 lane.mtu.on_acked(now, u64::MAX, datagram);
@@ -88,7 +96,10 @@ impl Session {
         let packet = lane.sent.set_acked(number);
         let train = *lane.sent.train(packet.train);
         lane.loss.on_acked(train.sent);
-        tally.largest = number;
+        // A plain packet shows nothing of the keys: only a sealed one proves that the peer has the epoch.
+        if packet.carried != Carried::Bulk || !self.config.plain {
+            tally.largest_sealed = Some(number);
+        }
         tally.full_size |= packet.wire >= lane.mtu.current();
         if tally.newest.is_none_or(|newest| train.sent >= newest.sent) {
             tally.newest = Some(train);

@@ -19,6 +19,8 @@ pub struct SessionConfig {
     pub policy: RatePolicy,
     /// Staging bytes for this session, promised to the peer as `Params::staging_credit`.
     pub staging_budget: u64,
+    /// Lanes that this end allows, as promised in `Params::lanes_max`.
+    pub lanes_max: u8,
     /// The handshake's round trip, or a guess.
     pub initial_rtt: Duration,
     /// Number of the first packet sent on each lane; a test starts near 2^32.
@@ -37,6 +39,7 @@ impl Default for SessionConfig {
             ip_headers: 48,
             policy: RatePolicy::Adaptive,
             staging_budget: 64 << 20,
+            lanes_max: 4,
             initial_rtt: Duration::from_millis(100),
             #[cfg(feature = "testing")]
             first_number: 0,

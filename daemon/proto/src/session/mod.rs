@@ -43,7 +43,9 @@ use crate::wire::sack::SackBuilder;
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
-    secrets: SessionSecrets,
+    /// Keys of lanes to come, by index from the next lane on. They are derived at once, so that the
+    /// secrets of the handshake need not be kept.
+    spare_keys: VecDeque<LaneKeys>,
     role: Role,
     suite: Suite,
     state: State,
@@ -127,7 +129,7 @@ impl Session {
         let rate = RateControl::new(config.policy, datagram, rtt.as_nanos() as u64, now);
         let mut session = Self {
             config,
-            secrets,
+            spare_keys: lane_keys(&config, (&secrets, role, suite), peer_params.lanes_max, now),
             role,
             suite,
             state: State::Open,
@@ -173,13 +175,8 @@ impl Session {
     }
 
     fn add_lane(&mut self, ids: (LaneId, LaneId), now: Time) {
-        let index = self.lanes.len() as u16;
-        #[cfg_attr(not(feature = "testing"), expect(unused_mut, reason = "tests set limits"))]
-        let mut keys = LaneKeys::new(&self.secrets, index, self.role, self.suite, now);
-        #[cfg(feature = "testing")]
-        if let Some(limits) = self.config.epoch_limits {
-            keys = keys.with_limits(limits);
-        }
+        // Every way to a lane checks that keys are left.
+        let Some(keys) = self.spare_keys.pop_front() else { return };
         let mtu = Mtu::new(self.config.ip_mtu_max, self.config.ip_headers);
         #[cfg_attr(not(feature = "testing"), expect(unused_mut, reason = "tests set the first number"))]
         let mut lane = Lane::new(ids, keys, mtu, self.config.initial_rtt, now);
@@ -325,7 +322,7 @@ impl Session {
     /// [`SendError`].
     pub fn offer_lane(&mut self, local: LaneId) -> Result<(), SendError> {
         let index = self.lanes.len() + self.offered.len();
-        if self.role != Role::Initiator || index >= LANES_MAX {
+        if self.role != Role::Initiator || self.offered.len() >= self.spare_keys.len() {
             return Err(SendError::Full);
         }
         self.send_message(&Message::LaneOffer(LaneOffer { index: index as u8, lane: local.0 }))?;
@@ -397,6 +394,22 @@ impl Session {
             self.close(now, crate::Code::Protocol, why);
         }
     }
+}
+
+/// The keys of all lanes that both ends allow.
+fn lane_keys(
+    config: &SessionConfig,
+    (secrets, role, suite): (&SessionSecrets, Role, Suite),
+    lanes_max: u8,
+    now: Time,
+) -> VecDeque<LaneKeys> {
+    let lanes = u16::from(lanes_max.min(config.lanes_max)).clamp(1, LANES_MAX as u16);
+    let keys = (0..lanes).map(|lane| LaneKeys::new(secrets, lane, role, suite, now));
+    #[cfg(feature = "testing")]
+    if let Some(limits) = config.epoch_limits {
+        return keys.map(|keys| keys.with_limits(limits)).collect();
+    }
+    keys.collect()
 }
 
 /// Application PINGs that may wait.

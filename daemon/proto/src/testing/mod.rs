@@ -1,3 +1,23 @@
 //! For tests and benches: a simulated network, and two sessions driven over it in virtual time.
 
 pub mod net;
+mod pair;
+mod pattern;
+
+pub use pair::{Delivered, End, Pair, PairConfig};
+pub use pattern::{Pattern, PatternSource, VerifyingSink};
+
+use crate::Random;
+use net::SimRng;
+
+/// Seeded randomness for handshakes.
+#[derive(Debug)]
+pub struct SimRandom(pub SimRng);
+
+impl Random for SimRandom {
+    fn fill(&mut self, out: &mut [u8]) {
+        for chunk in out.chunks_mut(8) {
+            chunk.copy_from_slice(&self.0.next_u64().to_le_bytes()[..chunk.len()]);
+        }
+    }
+}

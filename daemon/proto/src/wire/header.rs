@@ -8,6 +8,9 @@ use crate::{DropReason, LaneId};
 /// The wire version that this code speaks.
 pub const VERSION: u8 = 1;
 
+/// Packet numbers end here, long before an epoch counter or a sum could overflow.
+pub const NUMBER_MAX: u64 = 1 << 62;
+
 /// What a packet is: the low nibble of its first byte.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -102,7 +105,7 @@ impl Header {
             return Err(DropReason::UnknownKind);
         }
         let (header, _) = super::split_off::<Self>(datagram).ok_or(DropReason::TooShort)?;
-        if header.flags != 0 || header.reserved != 0 {
+        if header.flags != 0 || header.reserved != 0 || header.number() > NUMBER_MAX {
             return Err(DropReason::ReservedBits);
         }
         Ok((header, kind))
