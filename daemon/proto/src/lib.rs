@@ -46,7 +46,7 @@ pub use messages::Message;
 pub use send::plan::{ChunkRef, Plan, PlanKind};
 pub use session::{
     Arrival, Event, OpenStream, RatePolicy, SendError, Session, SessionConfig, SessionStats, SourceFault,
-    StreamLimit, StreamStats,
+    StreamLimit, StreamProgress, StreamStats,
 };
 pub use time::Time;
 

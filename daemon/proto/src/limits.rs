@@ -29,8 +29,9 @@ pub const UNOPENED_MAX: u64 = 4 << 20;
 /// Packets of one train: the kernel's UDP_MAX_SEGMENTS, in kernels before 6.9.
 pub const TRAIN_PACKETS_MAX: usize = 64;
 
-/// Bytes of one train: what fits into one UDP send over IPv4 (65,507) and IPv6.
-pub const TRAIN_BYTES_MAX: usize = 65_487;
+/// Bytes of a train of several packets: what fits into one UDP send over IPv4 (65,507) and IPv6, with
+/// room for what kernels add to it on the way.
+pub const TRAIN_BYTES_MAX: usize = 65_000;
 
 /// The smallest datagram (UDP payload) that every path must carry: IPv6's 1280 less 48.
 pub const DATAGRAM_MIN: u16 = 1232;

@@ -32,6 +32,11 @@ pub trait Directory {
 
     /// The secret of an open invitation; `None` if it is unknown, spent or expired.
     fn ticket(&self, id: &TicketId) -> Option<Psk>;
+
+    /// Whether this very peer may be offered unencrypted BULK packets; it takes `Params::plain_ok` too.
+    fn plain_ok(&self, _peer: &PublicKey) -> bool {
+        true
+    }
 }
 
 /// A datagram that may be a HELLO.
@@ -200,7 +205,9 @@ impl Acceptor {
             noise.set_psk(&directory.psk(&peer).unwrap_or(Psk::NONE));
         }
         let suite = self.choose_suite(&peer_params);
-        let payload = ReplyPayload::encode(lane, suite, &self.config.params);
+        let mut params = self.config.params.clone();
+        params.plain_ok &= directory.plain_ok(&peer);
+        let payload = ReplyPayload::encode(lane, suite, &params);
         let key = MacKey::reply(&peer);
         let reply =
             reply(prologue.lane, &key, |message| noise.write(&payload, message)).map_err(noise_failed)?;

@@ -144,6 +144,11 @@ impl SendStream {
         self.acked.settled_below()
     }
 
+    /// The lowest byte that was never sent.
+    pub(crate) fn unsent_from(&self) -> u64 {
+        self.cursor
+    }
+
     /// Unique bytes that were ever sent.
     pub(crate) fn sent_bytes(&self) -> u64 {
         self.cursor - self.acked.start()

@@ -152,6 +152,17 @@ pub enum Event {
     ProtocolError(&'static str),
 }
 
+/// Where an outgoing stream stands.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct StreamProgress {
+    /// Bytes that the peer holds.
+    pub acked: u64,
+    /// The lowest byte of the file that may have to be read again.
+    pub unacked_from: u64,
+    /// The lowest byte of the file that was never sent.
+    pub unsent_from: u64,
+}
+
 /// Counters of one stream, at either end.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct StreamStats {

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 
 pub use config::{
     Arrival, Event, OpenStream, RatePolicy, SendError, SessionConfig, SessionStats, SourceFault, StreamLimit,
-    StreamStats,
+    StreamProgress, StreamStats,
 };
 
 use crate::drop_reason::DropCounters;
@@ -263,10 +263,14 @@ impl Session {
         }
     }
 
-    /// Bytes of an outgoing stream that the peer holds, and the lowest byte that may be read again.
+    /// Where an outgoing stream that is alive stands.
     #[must_use]
-    pub fn stream_progress(&self, stream: StreamId) -> Option<(u64, u64)> {
-        self.send.streams.get(stream).map(|s| (s.acked_bytes(), s.unacked_from()))
+    pub fn stream_progress(&self, stream: StreamId) -> Option<StreamProgress> {
+        self.send.streams.get(stream).map(|s| StreamProgress {
+            acked: s.acked_bytes(),
+            unacked_from: s.unacked_from(),
+            unsent_from: s.unsent_from(),
+        })
     }
 
     /// Counters of an outgoing or incoming stream that is alive.
@@ -281,7 +285,8 @@ impl Session {
 
     /// Data of an incoming stream is of no interest any more: what still comes is acknowledged and
     /// thrown away. Bytes committed before still have to be given back by
-    /// [`bytes_written`](Self::bytes_written).
+    /// [`bytes_written`](Self::bytes_written): every byte that the sink was told of by `commit` exactly
+    /// once, whatever becomes of it. What comes after this call the session settles itself.
     pub fn stop_receiving(&mut self, stream: StreamId) {
         if let Some(stream) = self.recv.streams.get_mut(stream) {
             stream.stopped = true;
@@ -291,6 +296,19 @@ impl Session {
     /// Staging memory of so many committed bytes came back: the write returned.
     pub fn bytes_written(&mut self, bytes: u64) {
         self.recv.credit.on_written(bytes);
+    }
+
+    /// The kernel dropped so many datagrams of `lane` for want of socket buffer (SO_RXQ_OVFL).
+    pub fn on_overruns(&mut self, lane: usize, packets: u32) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.numbers.on_overrun(packets);
+        }
+    }
+
+    /// When the last authentic packet came.
+    #[must_use]
+    pub fn last_heard(&self) -> Time {
+        self.last_heard
     }
 
     /// Sends a PING whose echo comes back as [`Event::Pong`]. At most [`crate::limits::PING_MAX`] bytes.
