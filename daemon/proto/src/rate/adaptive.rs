@@ -50,6 +50,9 @@ const RTT_NOISE: u64 = 1_000_000;
 const SACK_ROOM: f64 = 0.002;
 /// First window, in packets (design section 8).
 const INITIAL_PACKETS: f64 = 64.0;
+/// Probe time-outs that are silence, and the halvings that follow.
+const SILENT: u32 = 3;
+const BACK_OFFS: u32 = 4;
 /// Rounds whose tallies are kept.
 const KEPT: usize = 16;
 
@@ -338,9 +341,12 @@ impl Adaptive {
         self.bw.reset(now.as_nanos(), self.bw.get() * by);
     }
 
+    /// Backs off while nothing is heard. What comes after the silence may be another path, so it is
+    /// searched from there.
     pub(super) fn on_silence(&mut self, count: u32, now: Time) {
-        if count >= 3 {
+        if (SILENT..SILENT + BACK_OFFS).contains(&count) {
             self.scale(0.5, now);
+            self.enter(Mode::Startup { best_bps: 0, stale: 0 });
         }
     }
 }

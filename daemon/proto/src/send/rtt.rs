@@ -32,7 +32,7 @@ impl Rtt {
             return;
         }
         self.min = self.min.min(elapsed.max(1));
-        let sample = if elapsed >= self.min + delay { elapsed - delay } else { elapsed };
+        let sample = elapsed.saturating_sub(delay).max(self.min);
         self.latest = sample;
         self.variation = (3 * self.variation + self.smoothed.abs_diff(sample)) / 4;
         self.smoothed = (7 * self.smoothed + sample) / 8;
@@ -72,6 +72,8 @@ mod tests {
         rtt.update(30_000, 20_000);
         assert_eq!(rtt.latest(), 10_000);
         rtt.update(12_000, 11_000);
-        assert_eq!(rtt.latest(), 12_000);
+        assert_eq!(rtt.latest(), 10_000);
+        rtt.update(25_000, 5_000);
+        assert_eq!(rtt.latest(), 20_000);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::ids::{RequestId, StreamId};
-use crate::limits::STREAM_SPREAD_MAX;
+use crate::limits::{BLOCK, STREAM_SPREAD_MAX};
 use crate::range_tracker::RangeTracker;
 use crate::session::StreamStats;
 use crate::wire::frame::{END_UNKNOWN, Open};
@@ -180,10 +180,11 @@ impl SendStream {
             return None;
         }
         while let Some(&(start, end)) = self.lost.front() {
-            let want = (end - start).min(max);
-            match self.first_missing(start, want) {
-                None => self.drop_lost(start + want),
+            let look = (end - start).min(BLOCK);
+            match self.first_missing(start, look) {
+                None => self.drop_lost(start + look),
                 Some((offset, len)) => {
+                    let len = len.min(max);
                     self.drop_lost(offset + len);
                     return Some(self.cut(offset, len, true));
                 }

@@ -65,7 +65,7 @@ impl Session {
             Verdict::Duplicate => return Err(DropReason::Duplicate),
             Verdict::TooOld => return Err(DropReason::TooOld),
         }
-        if self.state == State::Ended {
+        if !self.is_open() {
             return Err(DropReason::Closed);
         }
         match kind {

@@ -33,8 +33,12 @@ impl Session {
         Some(deadline)
     }
 
+    /// When a PING is due, if nothing is in flight: else the probe time-out asks already.
     fn keep_alive_at(&self) -> Time {
-        self.last_heard.min(self.last_sent.max(self.last_heard)) + KEEP_ALIVE
+        if self.send.in_flight > 0 {
+            return Time::FAR;
+        }
+        self.last_heard.max(self.lanes[0].last_eliciting) + KEEP_ALIVE
     }
 
     /// Something waits for an answer: packets in flight, or credit that the peer has to grant.
@@ -81,7 +85,7 @@ impl Session {
                 self.send.rate.on_silence(lane.pto_count, now);
             }
         }
-        if now >= self.keep_alive_at() && !self.lanes[0].probe_due && self.send.in_flight == 0 {
+        if now >= self.keep_alive_at() {
             self.lanes[0].probe_due = true;
         }
         self.check_invariants();
