@@ -1,0 +1,34 @@
+//! What the figures were taken on: they mean nothing without it.
+
+use std::fs;
+
+use serde::Serialize;
+
+/// Kernel, processor and number of CPUs.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) kernel: String,
+    pub(crate) cpu: String,
+    pub(crate) cpus: usize,
+}
+
+impl Machine {
+    pub(crate) fn read() -> Machine {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info.lines().find_map(|l| l.strip_prefix("model name")).and_then(|l| l.split_once(':'));
+        Machine {
+            kernel: first_line("/proc/sys/kernel/osrelease"),
+            cpu: model.map_or_else(|| "unknown CPU".into(), |(_, name)| name.trim().to_owned()),
+            cpus: std::thread::available_parallelism().map_or(1, Into::into),
+        }
+    }
+}
+
+/// The three load averages; the first is what says whether the machine was ours alone.
+pub(crate) fn load_average() -> String {
+    first_line("/proc/loadavg").split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+fn first_line(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or("unknown").to_owned()
+}

@@ -1,0 +1,218 @@
+//! `compare`: udpx beside the ceilings of the socket API and the tools of today, in one run.
+//!
+//! Absolute figures drift with whatever else a machine does, ratios within a run much less; so every round takes each
+//! row once (A B C, A B C, ...) and what is said at the end are medians and their ratios. Each end of each row is
+//! a process of its own. A row whose bytes are not all there, or not the same, is void, as is one whose tool is
+//! missing; the others go on.
+
+mod endpoint;
+mod external;
+mod machine;
+mod netns;
+mod process;
+mod pump;
+mod pump_raw;
+mod pump_sealed;
+mod row;
+mod source;
+mod stats;
+mod table;
+mod tcp;
+mod udpx;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::statvfs::statvfs;
+
+pub(crate) use endpoint::{EndpointArgs, run as run_endpoint};
+use machine::Machine;
+use netns::{Arena, Offloads};
+pub(crate) use process::{Void, interrupted};
+use row::{Lab, ROWS, Row};
+use source::SourceFile;
+use table::{Circumstances, Collected, Comparison};
+
+/// Measures udpx, the pumps and the peers side by side.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CompareArgs {
+    /// Bytes that each transfer moves, with KiB, MiB or GiB.
+    #[arg(long, default_value = "1GiB", value_parser = parse_size)]
+    size: u64,
+    /// Times that each row is taken.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Only these rows, by name and separated by commas.
+    #[arg(long, value_delimiter = ',', value_parser = parse_row)]
+    rows: Option<Vec<&'static str>>,
+    /// Writes the result there as JSON too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Loopback even where namespaces could be made.
+    #[arg(long)]
+    loopback: bool,
+    /// IP MTU of the veth pair and of every UDP datagram.
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(1280..))]
+    mtu: u16,
+    /// Segmentation offloads and GRO off on the veth pair, as on a card without them.
+    #[arg(long, conflicts_with = "loopback")]
+    no_offload: bool,
+    /// Memory-backed directory for the source and the destinations.
+    #[arg(long, default_value = "/dev/shm")]
+    dir: PathBuf,
+}
+
+/// Takes all rounds and prints the table.
+///
+/// # Errors
+/// If there is no place to measure in or the run was interrupted; rows that cannot run are no error.
+pub(crate) fn run(args: &CompareArgs) -> Result<(), Void> {
+    process::end_children_on_interrupt()?;
+    let rows: Vec<&'static Row> = match &args.rows {
+        None => ROWS.iter().collect(),
+        Some(names) => ROWS.iter().filter(|r| names.contains(&r.name)).collect(),
+    };
+    check_space(args)?;
+    let arena = arena(args)?;
+    let dir = tempfile::Builder::new().prefix("udpx-compare-").tempdir_in(&args.dir)?;
+    let source = SourceFile::create(dir.path().join("source"), args.size)?;
+    let lab = Lab::new(arena, source, limit(args.size), dir.path())?;
+    let load_at_start = machine::load_average();
+    let mut collected: Vec<Collected> = rows.iter().map(|row| Collected::new(row)).collect();
+    take_rounds(args.rounds, &lab, &mut collected)?;
+    let circumstances = Circumstances {
+        machine: Machine::read(),
+        path: lab.arena.describe(),
+        size: args.size,
+        rounds: args.rounds,
+        load_at_start,
+        load_at_end: machine::load_average(),
+    };
+    let comparison = Comparison::new(circumstances, &collected);
+    println!("\n{}", comparison.text());
+    for row in rows {
+        println!("  {:<12} {}", row.name, row.about);
+    }
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&comparison).map_err(|e| Void(e.to_string()))?;
+        std::fs::write(path, text + "\n")?;
+    }
+    Ok(())
+}
+
+fn take_rounds(rounds: u32, lab: &Lab, collected: &mut [Collected]) -> Result<(), Void> {
+    for round in 1..=rounds {
+        for row in collected.iter_mut().filter(|c| !c.is_void()) {
+            let before = children_cpu_seconds();
+            let mut taken = (row.row.measure)(lab);
+            if interrupted() {
+                return Err(Void("interrupted".into()));
+            }
+            let cpu = children_cpu_seconds() - before;
+            if let Ok(figures) = &mut taken {
+                for figure in figures.iter_mut().filter(|f| f.cpu_s_per_gb.is_none()) {
+                    figure.cpu_s_per_gb = Some(cpu / (lab.source.size as f64 / 1e9));
+                }
+            }
+            let said = match &taken {
+                Ok(figures) => {
+                    figures.iter().map(|f| format!("{} {:.2}", f.label, f.bps / 1e9)).collect::<Vec<_>>()
+                }
+                Err(void) => vec![format!("void: {void}")],
+            };
+            eprintln!("round {round} of {rounds}  {:<12} {}", row.row.name, said.join(", "));
+            row.add(taken);
+        }
+    }
+    Ok(())
+}
+
+/// User and system time of all children reaped so far, and of theirs.
+fn children_cpu_seconds() -> f64 {
+    getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0.0, |usage| {
+        [usage.user_time(), usage.system_time()]
+            .map(|t| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6)
+            .iter()
+            .sum()
+    })
+}
+
+fn arena(args: &CompareArgs) -> Result<Arena, Void> {
+    if args.loopback {
+        return Ok(Arena::Loopback { mtu: args.mtu });
+    }
+    if !netns::may_make_namespaces() {
+        if args.no_offload {
+            return Err(Void("--no-offload needs a veth pair, which only root can make".into()));
+        }
+        println!(
+            "note: not root, so everything runs over loopback, which is no network: ratios to TCP mean little"
+        );
+        return Ok(Arena::Loopback { mtu: args.mtu });
+    }
+    Arena::veth(args.mtu, if args.no_offload { Offloads::Off } else { Offloads::Default })
+}
+
+/// The source, one destination and what the TCP receiver keeps, all of it in memory.
+fn check_space(args: &CompareArgs) -> Result<(), Void> {
+    const COPIES: u64 = 3;
+    let place = statvfs(&args.dir).map_err(|e| Void(format!("{}: {}", args.dir.display(), e.desc())))?;
+    let free = place.blocks_available() * place.fragment_size();
+    if free < COPIES * args.size {
+        return Err(Void(format!(
+            "{} has {free} bytes free and {} are needed: choose a smaller --size or another --dir",
+            args.dir.display(),
+            COPIES * args.size
+        )));
+    }
+    Ok(())
+}
+
+/// A command slower than 20 MB/s hangs.
+fn limit(size: u64) -> Duration {
+    Duration::from_secs(20 + size / 20_000_000)
+}
+
+fn parse_row(name: &str) -> Result<&'static str, String> {
+    let known = || ROWS.iter().map(|r| r.name).collect::<Vec<_>>().join(", ");
+    ROWS.iter().map(|r| r.name).find(|n| *n == name).ok_or_else(|| format!("the rows are {}", known()))
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match &text[digits..] {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1u64 << 30,
+        other => return Err(format!("`{other}` is no unit: use B, KiB, MiB or GiB")),
+    };
+    let number: u64 = text[..digits].parse().map_err(|_| "give a number, as in 256MiB".to_owned())?;
+    number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "give a size above 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_binary_and_positive() {
+        assert_eq!(parse_size("256MiB"), Ok(256 << 20));
+        assert_eq!(parse_size("1GiB"), Ok(1 << 30));
+        assert_eq!(parse_size("17"), Ok(17));
+        for bad in ["", "0", "MiB", "1GB", "99999999999GiB"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn row_names_are_unique_and_checked() {
+        for row in ROWS {
+            assert_eq!(ROWS.iter().filter(|r| r.name == row.name).count(), 1);
+            assert_eq!(parse_row(row.name), Ok(row.name));
+        }
+        assert!(parse_row("warp").unwrap_err().contains("sealed-pump"));
+    }
+}
