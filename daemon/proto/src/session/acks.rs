@@ -162,9 +162,11 @@ impl Session {
 
     fn set_signals(&mut self, record: &Record, to: Signal) {
         let streams = &mut self.send.streams;
+        let mut due = to == Signal::Due;
         for &id in &record.opens {
             if let Some(stream) = streams.get_mut(id) {
                 stream.open = to;
+                due |= stream.end_signal == Signal::Due;
             }
         }
         for &id in &record.ends {
@@ -177,6 +179,7 @@ impl Session {
                 stream.reset = to;
             }
         }
+        streams.signals_due |= due;
     }
 
     /// Declares lost what is lost by now, on one lane.
@@ -225,8 +228,6 @@ impl Session {
             }
         }
         self.set_signals(&record, Signal::Due);
-        self.send.streams.signals_due |=
-            !(record.opens.is_empty() && record.ends.is_empty() && record.resets.is_empty());
         if record.credit {
             self.recv.credit.tell_again();
         }

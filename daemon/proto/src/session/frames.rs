@@ -129,9 +129,10 @@ impl Session {
         if !writer.credit(self.recv.credit.granted(), self.recv.control.limit()) {
             return 0;
         }
-        record.credit = due;
         self.recv.credit.on_told();
-        1
+        // The PING asks for the SACK that a repairable frame needs.
+        record.credit = due && writer.ping(&[]);
+        1 + u64::from(record.credit)
     }
 
     fn write_path(&mut self, index: usize, writer: &mut FrameWriter<'_>, record: &mut Record) -> u64 {
@@ -232,7 +233,9 @@ impl Session {
                     frames += 1;
                 }
             }
+            // Not before the peer knows the stream: it would have nothing to end.
             if stream.end_signal == Signal::Due
+                && stream.open == Signal::Acked
                 && let Some(end) = stream.end()
             {
                 if !writer.end(stream.id, end) {
