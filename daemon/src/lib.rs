@@ -1,2 +1,20 @@
-//! udpx.
+//! The udpx daemon as a library: engine, storage, identity, configuration.
+//!
+//! ```text
+//!     daemon::run ─┐               ┌─ engine: one thread; sockets, sessions (udpx-proto), trains (udpx-udp)
+//!                  ├─ EngineHandle ┤
+//!  embedded::push ─┘               └─ storage: reader, writer and clerk threads around files
+//! ```
+//!
+//! [`daemon`] receives what the peers of a [`config::Config`] send; [`embedded`] sends files from the caller's own
+//! process. Both drive the same engine, and [`report`] is what they tell. [`relay`] is a bad path to try them on.
+
+pub mod config;
+pub mod daemon;
+pub mod embedded;
+mod engine;
+pub mod identity;
+pub mod relay;
+pub mod report;
 pub mod storage;
+mod transfer;

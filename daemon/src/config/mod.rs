@@ -1,0 +1,320 @@
+//! The configuration of `udpxd run`: which addresses to listen on, where files go, whose files are taken.
+//!
+//! ```toml
+//! listen = ["0.0.0.0:48379", "[::]:48379"]   # default: these with a peer, loopback without
+//! identity = "/var/lib/udpx/identity"
+//! inbox = "/var/lib/udpx/inbox"               # a peer's files go to INBOX/NAME
+//!
+//! [[peer]]
+//! name = "alice"
+//! key = "udpxk1..."
+//! ```
+//!
+//! Parsing is strict: a key that nobody reads is refused with its line and the nearest name that exists, because a
+//! misspelt option that is silently ignored is found when it is too late.
+
+mod table;
+mod text;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use udpx_proto::handshake::PublicKey;
+
+use crate::identity;
+use table::{Fields, Value};
+pub use text::{parse_rate, parse_size};
+
+/// The UDP port of udpx.
+pub const PORT: u16 = 48379;
+
+/// Everything that `udpxd run` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses to receive on; port 0 lets the kernel choose.
+    pub listen: Vec<SocketAddr>,
+    /// The file of the secret key.
+    pub identity: PathBuf,
+    /// A peer's files go below `inbox/NAME`, unless the peer has an `inbox` of its own.
+    pub inbox: PathBuf,
+    /// What becomes of received bytes.
+    pub sink: Sink,
+    /// Staging memory of an engine, bytes.
+    pub staging: u64,
+    /// Receive buffer of each socket, bytes.
+    pub receive_buffer: usize,
+    /// Segmentation offload: off for drivers that damage trains.
+    pub gso: bool,
+    /// Largest IP packet to take and to try, bytes.
+    pub mtu_max: u16,
+    /// Who may write here.
+    pub peers: Vec<Peer>,
+}
+
+/// What becomes of received bytes.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Sink {
+    /// They are stored.
+    #[default]
+    Files,
+    /// They are hashed and forgotten: for measuring everything but the disk.
+    Null,
+}
+
+/// A machine whose files are taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Its name here: a directory name.
+    pub name: String,
+    /// Its key.
+    pub key: PublicKey,
+    /// Bulk data of this peer may come unencrypted.
+    pub plain: bool,
+    /// The directory of its files, instead of `inbox/NAME`.
+    pub inbox: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            identity: PathBuf::from("/var/lib/udpx/identity"),
+            inbox: PathBuf::from("/var/lib/udpx/inbox"),
+            sink: Sink::Files,
+            staging: STAGING,
+            receive_buffer: RECEIVE_BUFFER,
+            gso: true,
+            mtu_max: MTU_MAX,
+            peers: Vec::new(),
+        }
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path:?} could not be read: {error}; check the path and its permissions.")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Something in it is wrong.
+    #[error("{path}:{line}: {what}", path = path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong and what would be right.
+        what: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
+        Self::parse(&text).map_err(|mistake| ConfigError::Invalid {
+            path: path.into(),
+            line: 1 + text[..mistake.at.min(text.len())].matches('\n').count(),
+            what: mistake.what,
+        })
+    }
+
+    /// The addresses to bind: those given; else every address, but only loopback while nobody may write.
+    #[must_use]
+    pub fn listen_addresses(&self) -> Vec<SocketAddr> {
+        if !self.listen.is_empty() {
+            return self.listen.clone();
+        }
+        let (v4, v6) = match self.peers.is_empty() {
+            true => (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
+            false => (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
+        };
+        vec![(v4, PORT).into(), (v6, PORT).into()]
+    }
+
+    /// The directory of a peer's files.
+    #[must_use]
+    pub fn inbox_of(&self, peer: &Peer) -> PathBuf {
+        peer.inbox.clone().unwrap_or_else(|| self.inbox.join(&peer.name))
+    }
+
+    fn parse(text: &str) -> Result<Self, Mistake> {
+        let mut fields = Fields::parse(text)?;
+        let mut config = Self::default();
+        let listen = fields.take("listen");
+        if let Some(list) = &listen {
+            config.listen = list.list()?.iter().map(address).collect::<Result<_, _>>()?;
+        }
+        if let Some(value) = fields.take("identity") {
+            config.identity = value.text()?.into();
+        }
+        if let Some(value) = fields.take("inbox") {
+            config.inbox = value.text()?.into();
+        }
+        if let Some(value) = fields.take("sink") {
+            config.sink = sink(&value)?;
+        }
+        if let Some(value) = fields.take("staging") {
+            config.staging = value.size(STAGING_MIN..=STAGING_MAX)?;
+        }
+        if let Some(value) = fields.take("rcvbuf") {
+            config.receive_buffer = value.size(4096..=1 << 30)? as usize;
+        }
+        if let Some(value) = fields.take("gso") {
+            config.gso = value.boolean()?;
+        }
+        if let Some(value) = fields.take("mtu_max") {
+            config.mtu_max = value.size(1280..=u64::from(u16::MAX))? as u16;
+        }
+        if let Some(list) = fields.take("peer") {
+            for value in list.list()? {
+                let peer = peer(&value)?;
+                config.check_peer(&peer, &value)?;
+                config.peers.push(peer);
+            }
+        }
+        fields.finish()?;
+        // Nobody could send anything, and the whole net could knock.
+        if let Some(list) = listen
+            && config.peers.is_empty()
+            && config.listen.iter().any(|address| !address.ip().is_loopback())
+        {
+            return Err(list.mistake("an address other than loopback needs a [[peer]] that may use it"));
+        }
+        Ok(config)
+    }
+
+    fn check_peer(&self, peer: &Peer, value: &Value<'_>) -> Result<(), Mistake> {
+        for other in &self.peers {
+            if other.name == peer.name {
+                return Err(value.mistake(&format!("there are two peers called {:?}", peer.name)));
+            }
+            if other.key == peer.key {
+                return Err(value.mistake(&format!("{:?} and {:?} have the same key", other.name, peer.name)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong, and where in the text.
+#[derive(Debug)]
+struct Mistake {
+    /// Byte offset.
+    at: usize,
+    what: String,
+}
+
+fn address(value: &Value<'_>) -> Result<SocketAddr, Mistake> {
+    let text = value.text()?;
+    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT)));
+    address.map_err(|_| {
+        value.mistake("this is no address; write \"192.0.2.1:48379\" or \"[2001:db8::1]:48379\"")
+    })
+}
+
+fn sink(value: &Value<'_>) -> Result<Sink, Mistake> {
+    match value.text()? {
+        "files" => Ok(Sink::Files),
+        "null" => Ok(Sink::Null),
+        _ => Err(value.mistake("sink is \"files\" or \"null\"")),
+    }
+}
+
+fn peer(value: &Value<'_>) -> Result<Peer, Mistake> {
+    let mut fields = value.fields("peer")?;
+    let name_value = fields.need("name")?;
+    let name = name_value.text()?;
+    if !is_name(name) {
+        return Err(
+            name_value.mistake("a name has 1 to 64 letters, digits, '-', '_' or '.', and begins with no '.'")
+        );
+    }
+    let key_value = fields.need("key")?;
+    let key = identity::parse_key(key_value.text()?).ok_or_else(|| {
+        key_value.mistake("this is no key; the other machine shows its own with: udpxctl key")
+    })?;
+    let plain = fields.take("plain").map_or(Ok(false), |value| value.boolean())?;
+    let inbox = match fields.take("inbox") {
+        Some(value) => Some(PathBuf::from(value.text()?)),
+        None => None,
+    };
+    fields.finish()?;
+    Ok(Peer { name: name.into(), key, plain, inbox })
+}
+
+/// Whether a peer's name can be the name of its directory, and of itself in a command.
+fn is_name(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(good)
+}
+
+/// Staging memory by default: 100 ms at 10 Gbit/s.
+const STAGING: u64 = 128 << 20;
+/// Less would not hold the blocks of one striped file.
+const STAGING_MIN: u64 = 16 << 20;
+const STAGING_MAX: u64 = 64 << 30;
+const RECEIVE_BUFFER: usize = 8 << 20;
+/// Jumbo frames, and loopback's larger MTU only where it is asked for.
+const MTU_MAX: u16 = 9000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake(text: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("udpxd.toml");
+        std::fs::write(&path, text).unwrap();
+        let message = Config::load(&path).unwrap_err().to_string();
+        message.strip_prefix(&format!("{}:", path.display())).unwrap().to_owned()
+    }
+
+    const KEY: &str = "udpxk10101010101010101010101010101010101010101010101010101010101010101";
+
+    #[test]
+    fn a_whole_file_is_understood() {
+        let text = format!(
+            "listen = [\"0.0.0.0\", \"[::1]:7\"]\nidentity = \"/i\"\ninbox = \"/b\"\nsink = \"null\"\nstaging = \"64 MiB\"\n\
+             rcvbuf = 1048576\ngso = false\nmtu_max = 1500\n[[peer]]\nname = \"alice\"\nkey = \"{KEY}\"\nplain = true\n"
+        );
+        let config = Config::parse(&text).unwrap();
+        assert_eq!(config.listen, ["0.0.0.0:48379".parse().unwrap(), "[::1]:7".parse().unwrap()]);
+        assert_eq!((config.staging, config.receive_buffer, config.mtu_max), (64 << 20, 1 << 20, 1500));
+        assert!(!config.gso && config.peers[0].plain && config.sink == Sink::Null);
+        assert_eq!(config.inbox_of(&config.peers[0]), Path::new("/b/alice"));
+    }
+
+    #[test]
+    fn mistakes_name_their_line_and_the_remedy() {
+        assert_eq!(mistake("\n\nlisten_on = []\n"), "3: unknown key 'listen_on'; did you mean 'listen'?");
+        assert!(mistake("gso = 1").starts_with("1: 'gso' is true or false"));
+        assert!(mistake("identity = \"x\"\nmtu_max = 12").starts_with("2: 'mtu_max' must lie between"));
+        assert!(mistake("\n[[peer]]\nname = \"a\"\nkey = \"k\"").starts_with("4: this is no key"));
+        assert!(mistake("\n[[peer]]\nname = \"a/b\"\nkey = \"k\"").starts_with("3: a name has"));
+        assert!(mistake("[[peer]]\nname = \"a\"\n").starts_with("1: 'key' is missing"));
+        assert!(mistake("listen = [\"192.0.2.1\"]").contains("needs a [[peer]]"));
+        let twice = format!("[[peer]]\nname=\"a\"\nkey=\"{KEY}\"\n[[peer]]\nname=\"b\"\nkey=\"{KEY}\"\n");
+        assert!(mistake(&twice).contains("same key"));
+        assert!(mistake("a = \n").starts_with("1: "));
+    }
+
+    #[test]
+    fn without_a_peer_only_loopback_is_bound() {
+        let mut config = Config::parse("").unwrap();
+        assert!(config.listen_addresses().iter().all(|address| address.ip().is_loopback()));
+        let key = identity::parse_key(KEY).unwrap();
+        config.peers.push(Peer { name: "a".into(), key, plain: false, inbox: None });
+        assert!(config.listen_addresses().iter().all(|address| address.ip().is_unspecified()));
+    }
+}

@@ -1,0 +1,249 @@
+//! A daemon: an engine that receives what the configured peers send.
+
+pub mod command;
+
+use std::fs::DirBuilder;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use udpx_proto::Code;
+use udpx_proto::handshake::{PublicKey, StaticSecret};
+
+use crate::config::{Config, ConfigError, Peer, Sink};
+use crate::engine::access::{Access, Peers};
+use crate::engine::report::Report;
+use crate::engine::{EngineConfig, EngineHandle};
+use crate::identity::{self, IdentityError};
+use crate::report::FileSummary;
+use crate::storage::vault::{NullVault, RootVault, Vault, VaultError};
+use crate::transfer::take::Place;
+
+/// Why a daemon does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DaemonError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A peer's directory cannot be used.
+    #[error("The inbox of peer {peer:?} cannot be used: {error}")]
+    Inbox {
+        /// The peer's name.
+        peer: String,
+        /// What is wrong with its directory.
+        error: VaultError,
+    },
+    /// The engine did not start.
+    #[error("{0} Stop what uses the address, or choose another in the configuration.")]
+    Bind(String),
+    /// The system refused what the engine needs.
+    #[error("{0} Look into the limits of this process.")]
+    System(String),
+    /// The engine's thread ended though nobody wanted it to.
+    #[error("The engine has stopped by itself; this is a bug: please report it with the log.")]
+    EngineGone,
+}
+
+impl DaemonError {
+    /// The stable code, whose [`Code::exit`] a command exits with.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Config(_) => Code::Config,
+            Self::Identity(_) | Self::System(_) => Code::Io,
+            Self::Inbox { .. } => Code::NoSpace,
+            Self::Bind(_) => Code::Io,
+            Self::EngineGone => Code::Bug,
+        }
+    }
+}
+
+/// What happened in a daemon.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum DaemonEvent {
+    /// A known peer opened a session.
+    Connected {
+        /// Its name.
+        peer: String,
+        /// Where it is.
+        from: SocketAddr,
+    },
+    /// A session of a known peer is over.
+    Disconnected {
+        /// Its name.
+        peer: String,
+        /// Where it was.
+        from: SocketAddr,
+        /// Why.
+        code: Code,
+        /// The same in words, partly the peer's: escape it before it is shown.
+        text: String,
+    },
+    /// An unknown key knocked and was refused.
+    Refused {
+        /// The key.
+        key: PublicKey,
+        /// Where it is.
+        from: SocketAddr,
+    },
+    /// A file is here, durable, under its name.
+    Received {
+        /// Who sent it.
+        peer: String,
+        /// The file.
+        file: FileSummary,
+    },
+    /// A file will not arrive.
+    Failed {
+        /// Who sent it.
+        peer: String,
+        /// Its name, as far as it was known.
+        path: PathBuf,
+        /// Why.
+        code: Code,
+        /// The same in words.
+        text: String,
+    },
+}
+
+/// A running daemon. Dropping it closes its sessions and removes unfinished files.
+pub struct Daemon {
+    engine: EngineHandle,
+    key: PublicKey,
+}
+
+impl Daemon {
+    /// Starts as the identity of the configuration, which is made if there is none.
+    ///
+    /// # Errors
+    /// [`DaemonError`].
+    pub fn start(config: &Config) -> Result<Self, DaemonError> {
+        let secret = identity::load_or_create(&config.identity)?;
+        Self::start_as(config, secret, "its configuration")
+    }
+
+    /// Starts as `secret`. `config_name` is how a refused caller is told where its key belongs.
+    ///
+    /// # Errors
+    /// [`DaemonError`].
+    pub fn start_as(config: &Config, secret: StaticSecret, config_name: &str) -> Result<Self, DaemonError> {
+        let peers = config.peers.iter().map(|peer| access(config, peer)).collect::<Result<_, _>>()?;
+        let key = secret.public();
+        let engine = EngineHandle::start(EngineConfig {
+            identity: secret,
+            listen: config.listen_addresses(),
+            peers: Peers::new(peers, config_name.into()),
+            staging: config.staging,
+            receive_buffer: config.receive_buffer,
+            gso: config.gso,
+            mtu_max: config.mtu_max,
+        });
+        let engine = engine.map_err(|error| match error {
+            crate::engine::StartError::Bind(..) => DaemonError::Bind(error.to_string()),
+            crate::engine::StartError::System(_) => DaemonError::System(error.to_string()),
+        })?;
+        Ok(Self { engine, key })
+    }
+
+    /// The addresses that it receives on, with the ports that the kernel chose.
+    #[must_use]
+    pub fn listening(&self) -> &[SocketAddr] {
+        self.engine.listening()
+    }
+
+    /// Its public key.
+    #[must_use]
+    pub fn key(&self) -> PublicKey {
+        self.key
+    }
+
+    /// What happened next; `None` if nothing did within `timeout`.
+    ///
+    /// # Errors
+    /// [`DaemonError::EngineGone`].
+    pub fn next_event(&self, timeout: Duration) -> Result<Option<DaemonEvent>, DaemonError> {
+        match self.engine.next(timeout) {
+            Ok(report) => Ok(report.and_then(event)),
+            Err(_) => Err(DaemonError::EngineGone),
+        }
+    }
+
+    /// Closes all sessions and removes unfinished files.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+/// Runs a daemon until `shutdown` is set, and tells `observer` what happens.
+///
+/// # Errors
+/// [`DaemonError`].
+pub fn run(
+    daemon: &Daemon,
+    shutdown: &AtomicBool,
+    observer: &mut dyn FnMut(&DaemonEvent),
+) -> Result<(), DaemonError> {
+    while !shutdown.load(Ordering::Relaxed) {
+        if let Some(event) = daemon.next_event(SHUTDOWN_EVERY)? {
+            observer(&event);
+        }
+    }
+    Ok(())
+}
+
+fn event(report: Report) -> Option<DaemonEvent> {
+    Some(match report {
+        Report::Arrived { peer, from } => DaemonEvent::Connected { peer, from },
+        Report::Unknown { key, from } => DaemonEvent::Refused { key, from },
+        Report::Left { peer, from, failure, .. } => {
+            DaemonEvent::Disconnected { peer, from, code: failure.code, text: failure.text }
+        }
+        Report::Received { peer, file } => DaemonEvent::Received { peer, file },
+        Report::NotReceived { peer, path, failure } => {
+            DaemonEvent::Failed { peer, path, code: failure.code, text: failure.text }
+        }
+        // Those of sessions that a daemon opens itself.
+        Report::Connected { .. }
+        | Report::ConnectFailed { .. }
+        | Report::Put { .. }
+        | Report::Quiet { .. }
+        | Report::Ended { .. } => return None,
+    })
+}
+
+fn access(config: &Config, peer: &Peer) -> Result<Access, DaemonError> {
+    let (vault, root): (Arc<dyn Vault>, PathBuf) = match config.sink {
+        Sink::Null => (Arc::new(NullVault), PathBuf::from("/dev/null")),
+        Sink::Files => {
+            let root = config.inbox_of(peer);
+            let opened = open_inbox(&root);
+            (Arc::new(opened.map_err(|error| DaemonError::Inbox { peer: peer.name.clone(), error })?), root)
+        }
+    };
+    Ok(Access { key: peer.key, name: peer.name.clone(), plain: peer.plain, place: Place { vault, root } })
+}
+
+fn open_inbox(root: &Path) -> Result<RootVault, VaultError> {
+    let made = DirBuilder::new().recursive(true).mode(INBOX_MODE).create(root);
+    match RootVault::open(root) {
+        // Then the reason why it could not be made says more.
+        Err(VaultError::NotFound(path)) => match made {
+            Err(error) => Err(VaultError::Io { path, action: "created", error }),
+            Ok(()) => Err(VaultError::NotFound(path)),
+        },
+        opened => opened,
+    }
+}
+
+/// Files belong to the group of the directory.
+const INBOX_MODE: u32 = 0o2770;
+/// How soon a daemon notices that it shall end.
+const SHUTDOWN_EVERY: Duration = Duration::from_millis(100);

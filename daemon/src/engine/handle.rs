@@ -1,0 +1,208 @@
+//! Starting an engine, and talking to it from other threads.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use mio::{Poll, Waker};
+use udpx_proto::handshake::{Acceptor, AcceptorConfig, PARAMS_VERSION, Params, StaticSecret};
+use udpx_udp::{RecvBatch, Socket, SocketOptions};
+
+use super::access::Peers;
+use super::clock::{Clock, Timer};
+use super::driver::Tags;
+use super::lanes::LaneTable;
+use super::report::{COMMANDS_MAX, Command, Outbox, REPORTS_MAX, Report};
+use super::staging::StagingPool;
+use super::transmit::Shipper;
+use super::workers::Workers;
+use super::{Engine, TIMER, WAKER, bell};
+use crate::identity::OsRandom;
+
+/// How an engine is set up.
+pub(crate) struct EngineConfig {
+    pub(crate) identity: StaticSecret,
+    /// Addresses to receive sessions on; none for an engine that only calls.
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) peers: Peers,
+    /// Staging memory, bytes.
+    pub(crate) staging: u64,
+    /// Receive buffer of each socket, bytes.
+    pub(crate) receive_buffer: usize,
+    pub(crate) gso: bool,
+    /// Largest IP packet, bytes.
+    pub(crate) mtu_max: u16,
+}
+
+impl EngineConfig {
+    pub(crate) fn socket_options(&self) -> SocketOptions {
+        SocketOptions { gso: self.gso, receive_buffer: self.receive_buffer, ..SocketOptions::default() }
+    }
+
+    fn params(&self) -> Params {
+        Params {
+            version: PARAMS_VERSION,
+            // Whether a particular peer may is the directory's business.
+            plain_ok: true,
+            mtu_max: self.mtu_max,
+            // The rest of the memory holds blocks that are being filled.
+            staging_credit: self.staging / 4 * 3,
+            lanes_max: 1,
+            max_ack_delay_us: 25_000,
+            has_aes: has_aes(),
+        }
+    }
+}
+
+/// Whether this CPU encrypts AES in hardware.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("aes")
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        std::arch::is_aarch64_feature_detected!("aes")
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        false
+    }
+}
+
+/// An engine's thread and the ends of its channels. Dropping it stops the engine.
+pub(crate) struct EngineHandle {
+    commands: Sender<Command>,
+    reports: Receiver<Report>,
+    waker: Arc<Waker>,
+    thread: Option<JoinHandle<()>>,
+    listening: Vec<SocketAddr>,
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// An address cannot be bound.
+    #[error("{0} cannot be listened on: {1}.")]
+    Bind(SocketAddr, io::Error),
+    /// The system refused threads, descriptors or memory.
+    #[error("The system refused what an engine needs: {0}.")]
+    System(#[from] io::Error),
+}
+
+impl EngineHandle {
+    /// Binds the sockets and starts the thread.
+    pub(crate) fn start(config: EngineConfig) -> Result<Self, StartError> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let timer = Timer::new(poll.registry(), TIMER)?;
+        let workers = Workers::start(&bell(&waker))?;
+        let mut random = OsRandom::open()?;
+        let clock = Clock::new();
+        let params = config.params();
+        let acceptor = (!config.listen.is_empty()).then(|| {
+            let config = AcceptorConfig {
+                local: config.identity.clone(),
+                params: params.clone(),
+                cookie_threshold: COOKIE_THRESHOLD,
+            };
+            Acceptor::new(config, clock.now(), &mut random)
+        });
+        let (commands, command_inbox) = bounded(COMMANDS_MAX);
+        let (report_sender, reports) = bounded(REPORTS_MAX);
+        let mut engine = Engine {
+            params,
+            housekeeping_at: clock.now(),
+            clock,
+            poll,
+            timer,
+            wires: Vec::new(),
+            lanes: LaneTable::new(0),
+            associations: Vec::new(),
+            acceptor,
+            receive: RecvBatch::new(RecvBatch::BUFFERS),
+            touched: Vec::with_capacity(64),
+            shipper: Shipper::new(),
+            pool: StagingPool::new(config.staging),
+            workers,
+            random,
+            tags: Tags::default(),
+            last_key: 0,
+            commands: command_inbox,
+            outbox: Outbox::new(report_sender),
+            busy: true,
+            stop_at: None,
+            config,
+        };
+        let listening = engine.listen()?;
+        let thread = std::thread::Builder::new().name("udpx-engine-0".into()).spawn(move || engine.run())?;
+        Ok(Self { commands, reports, waker, thread: Some(thread), listening })
+    }
+
+    /// Addresses that were bound, with the ports that the kernel chose.
+    pub(crate) fn listening(&self) -> &[SocketAddr] {
+        &self.listening
+    }
+
+    /// Queues a command. False if the engine is gone, or does not keep up.
+    pub(crate) fn send(&self, command: Command) -> bool {
+        let sent = match self.commands.try_send(command) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        };
+        // Fails only when the engine is gone.
+        let _ = self.waker.wake();
+        sent
+    }
+
+    /// The next report; `Err` when the engine has ended and everything was read.
+    pub(crate) fn next(&self, timeout: Duration) -> Result<Option<Report>, Gone> {
+        match self.reports.recv_timeout(timeout) {
+            Ok(report) => Ok(Some(report)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Gone),
+        }
+    }
+}
+
+/// The engine's thread has ended.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Gone;
+
+impl Drop for EngineHandle {
+    fn drop(&mut self) {
+        // A full queue is emptied soon; the engine also ends when the channel is closed.
+        let (nobody, _) = bounded(0);
+        let stopped = self.send(Command::Stop);
+        drop(std::mem::replace(&mut self.commands, nobody));
+        let _ = self.waker.wake();
+        tracing::debug!(stopped, "stopping the engine");
+        if let Some(thread) = self.thread.take() {
+            // The engine may be waiting to hand over reports; nobody will read them.
+            while self.reports.try_recv().is_ok() {}
+            if thread.join().is_err() {
+                tracing::error!("the engine had panicked");
+            }
+        }
+    }
+}
+
+impl Engine {
+    fn listen(&mut self) -> Result<Vec<SocketAddr>, StartError> {
+        let options = self.config.socket_options();
+        let mut bound = Vec::new();
+        for address in self.config.listen.clone() {
+            let socket = Socket::bind(address, &options).map_err(|error| StartError::Bind(address, error))?;
+            bound.push(socket.local_addr());
+            self.add_wire(socket, true)
+                .map_err(|failure| StartError::System(io::Error::other(failure.text)))?;
+        }
+        Ok(bound)
+    }
+}
+
+/// Handshakes within ten seconds beyond which callers have to show that they get our answers.
+const COOKIE_THRESHOLD: usize = 256;

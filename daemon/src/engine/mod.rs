@@ -1,0 +1,333 @@
+//! The engine: one thread that moves packets between sockets, sessions and the storage threads.
+//!
+//! ```text
+//!   commands ──►┌────────────────────────────────────────────┐──► reports
+//!               │ wires ◄──► sessions ◄──► transfers          │
+//!   readers ◄──►│ (sockets)  (udpx-proto)  (Put, Take)        │◄──► writers, clerks
+//!               └────────────────────────────────────────────┘
+//! ```
+//!
+//! Everything that happens sets a flag; a *tick* does the work in batches: one receive call for each socket that is
+//! readable, what the workers and the user sent, then each session that has something to do, of which none may send
+//! more than one batch. What is left over makes the next tick follow without sleeping. Edge-triggered readiness is
+//! remembered until a call has found the socket empty. The clock is read once a batch.
+//!
+//! An engine owns its sockets, sessions and staging memory alone; other threads reach it through bounded channels.
+
+pub(crate) mod access;
+mod association;
+mod clock;
+mod driver;
+mod handle;
+mod lanes;
+mod receive;
+pub(crate) mod report;
+mod sources;
+mod staging;
+mod transmit;
+mod wire;
+pub(crate) mod workers;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use mio::{Events, Poll, Token, Waker};
+use udpx_proto::handshake::{Acceptor, Params};
+use udpx_proto::{LaneId, Time};
+use udpx_udp::RecvBatch;
+
+pub(crate) use handle::{EngineConfig, EngineHandle, StartError};
+
+use self::access::Peers;
+use self::association::Association;
+use self::clock::{Clock, Timer};
+use self::driver::{Cx, Tags};
+use self::lanes::LaneTable;
+use self::report::{Command, Outbox, SessionKey};
+use self::staging::StagingPool;
+use self::transmit::Shipper;
+use self::wire::Wire;
+use self::workers::Workers;
+use crate::identity::OsRandom;
+use crate::storage::source::guard_thread;
+use crate::storage::writers::WriteReply;
+use crate::transfer::take::WrittenBlock;
+
+/// One engine.
+pub(crate) struct Engine {
+    config: EngineConfig,
+    params: Params,
+    clock: Clock,
+    poll: Poll,
+    timer: Timer,
+    wires: Vec<Option<Wire>>,
+    lanes: LaneTable,
+    /// Sessions and handshakes, by index.
+    associations: Vec<Option<Association>>,
+    /// Answers those who knock; `None` if this engine only calls.
+    acceptor: Option<Acceptor>,
+    receive: RecvBatch,
+    /// Sessions that the batch at hand has touched.
+    touched: Vec<u32>,
+    shipper: Shipper,
+    pool: StagingPool,
+    workers: Workers,
+    random: OsRandom,
+    tags: Tags,
+    last_key: SessionKey,
+    commands: Receiver<Command>,
+    outbox: Outbox,
+    /// Work is left: the next tick follows at once.
+    busy: bool,
+    /// When the engine ends at the latest.
+    stop_at: Option<Time>,
+    housekeeping_at: Time,
+}
+
+impl Engine {
+    /// The thread's life.
+    pub(crate) fn run(mut self) {
+        let guard = guard_thread();
+        if let Err(error) = &guard {
+            tracing::warn!(%error, "no alternate signal stack for the engine");
+        }
+        let mut events = Events::with_capacity(256);
+        while !self.is_finished() {
+            if let Err(error) = self.sleep(&mut events) {
+                tracing::error!(%error, "the engine cannot wait for events any more");
+                return;
+            }
+            for event in &events {
+                self.note(event);
+            }
+            self.tick();
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        let now = self.clock.now();
+        self.stop_at.is_some_and(|at| now >= at || self.associations.iter().all(Option::is_none))
+    }
+
+    /// Waits for something to do.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+        let mut timeout = Some(Duration::ZERO);
+        if !self.busy {
+            let now = self.clock.now();
+            let deadline = self.next_deadline();
+            if deadline > now.after_nanos(WORTH_SLEEPING_NS) {
+                self.timer.arm(now, deadline)?;
+                // Where the outside does not keep up with reports, nothing rings when it has caught up.
+                timeout = self.outbox.is_behind().then_some(Duration::from_millis(20));
+            }
+        }
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            polled => polled,
+        }
+    }
+
+    fn next_deadline(&self) -> Time {
+        let own = self.stop_at.unwrap_or(Time::FAR).min(self.housekeeping_at);
+        self.associations.iter().flatten().map(Association::deadline).fold(own, Time::min)
+    }
+
+    /// Takes note of an event; the tick does the work.
+    fn note(&mut self, event: &mio::event::Event) {
+        match event.token() {
+            WAKER => {}
+            TIMER => self.timer.fired(),
+            Token(token) => {
+                let Some(wire) = self.wires.get_mut(token - FIRST_WIRE).and_then(Option::as_mut) else {
+                    return;
+                };
+                wire.readable |= event.is_readable() || event.is_error();
+                if event.is_writable() && std::mem::take(&mut wire.blocked) {
+                    let at = token - FIRST_WIRE;
+                    self.associations
+                        .iter_mut()
+                        .flatten()
+                        .filter(|a| a.wire() == at)
+                        .for_each(Association::rouse);
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.busy = false;
+        let now = self.clock.now();
+        self.take_commands(now);
+        for wire in 0..self.wires.len() {
+            self.receive(wire);
+        }
+        let now = self.clock.now();
+        self.take_replies(now);
+        self.relieve_staging(now);
+        self.serve(now);
+        for wire in 0..self.wires.len() {
+            self.flush(wire);
+        }
+        self.workers.pump();
+        if now >= self.housekeeping_at {
+            self.keep_house(now);
+        }
+        self.outbox.pump();
+    }
+
+    fn take_commands(&mut self, now: Time) {
+        for _ in 0..COMMANDS_A_TICK {
+            match self.commands.try_recv() {
+                Ok(Command::Connect(connect)) => self.connect(now, *connect),
+                Ok(Command::Put { session, spec }) => {
+                    if let Some(index) = self.find(session) {
+                        self.with_driver(index, now, |driver, cx| driver.put(index, *spec, cx));
+                    }
+                }
+                Ok(Command::Close { session, code, text }) => {
+                    if let Some(index) = self.find(session) {
+                        self.with_driver(index, now, |driver, cx| driver.close_by_command(code, &text, cx));
+                    }
+                }
+                Ok(Command::Stop) => self.stop(now),
+                Err(crossbeam_channel::TryRecvError::Empty) => return,
+                // Whoever held the other end is gone: nobody can want anything any more.
+                Err(crossbeam_channel::TryRecvError::Disconnected) => {
+                    if self.stop_at.is_none() {
+                        self.stop(now);
+                    }
+                    return;
+                }
+            }
+        }
+        self.busy = true;
+    }
+
+    /// Says good-bye to everybody and ends soon.
+    fn stop(&mut self, now: Time) {
+        self.stop_at = Some(now + FAREWELL);
+        for association in self.associations.iter_mut().flatten() {
+            association.close(now);
+        }
+    }
+
+    /// What readers, writers and clerks have done.
+    fn take_replies(&mut self, now: Time) {
+        for _ in 0..REPLIES_A_TICK {
+            let Some(reply) = self.workers.next_read() else { break };
+            self.with_driver(Tags::index(reply.tag), now, |driver, cx| driver.on_read(reply, cx));
+        }
+        for _ in 0..REPLIES_A_TICK {
+            let Some(reply) = self.workers.next_write() else { return };
+            self.on_write_reply(reply, now);
+        }
+        self.busy = true;
+    }
+
+    fn on_write_reply(&mut self, reply: WriteReply, now: Time) {
+        match reply {
+            WriteReply::Written(written) => {
+                let tag = written.tag;
+                let (reply, block) = WrittenBlock::of(written);
+                self.pool.give(block);
+                self.with_driver(Tags::index(tag), now, |driver, cx| driver.on_written(tag, &reply, cx));
+            }
+            WriteReply::Created { tag, result } => {
+                let mut result = Some(result);
+                self.with_driver(Tags::index(tag), now, |driver, cx| {
+                    result.take().map(|result| driver.on_created(tag, result, cx))
+                });
+                if let Some(Ok(part)) = result {
+                    self.workers.queue().clerk(crate::storage::writers::ClerkJob::Discard { tag, part });
+                }
+            }
+            WriteReply::Committed { tag, result } => {
+                self.with_driver(Tags::index(tag), now, |driver, cx| driver.on_committed(tag, result, cx));
+            }
+            WriteReply::Discarded { .. } => {}
+        }
+    }
+
+    /// Blocks with holes give up memory when little is left, so that one hole never stalls the rest.
+    fn relieve_staging(&mut self, now: Time) {
+        for _ in 0..FLUSHES_A_TICK {
+            if !self.pool.is_scarce() {
+                return;
+            }
+            // Blocks that are simply being filled are taken only if nothing else moves.
+            let any = self.pool.is_empty();
+            let flushed = (0..self.associations.len() as u32).any(|index| {
+                self.with_driver(index, now, |driver, cx| driver.flush_oldest(any, cx)).unwrap_or(false)
+            });
+            if !flushed {
+                return;
+            }
+        }
+    }
+
+    /// Lets each session do what it has to do.
+    fn serve(&mut self, now: Time) {
+        let mut now = now;
+        for index in 0..self.associations.len() as u32 {
+            let due = |association: &Association| association.is_dirty() || association.deadline() <= now;
+            if self.associations[index as usize].as_ref().is_some_and(due) {
+                now = self.serve_one(index, now);
+            }
+        }
+    }
+
+    /// Calls a driver with what it needs.
+    fn with_driver<T>(
+        &mut self,
+        index: u32,
+        now: Time,
+        act: impl FnOnce(&mut driver::Driver, &mut Cx<'_>) -> T,
+    ) -> Option<T> {
+        let Self { associations, pool, workers, outbox, random, tags, .. } = self;
+        let driver = associations.get_mut(index as usize)?.as_mut()?.driver()?;
+        let mut cx = Cx { now, pool, queue: workers.queue(), outbox, random, tags };
+        Some(act(driver, &mut cx))
+    }
+
+    fn find(&mut self, key: SessionKey) -> Option<u32> {
+        let has = |association: &mut Option<Association>| {
+            association.as_mut().and_then(Association::driver).is_some_and(|driver| driver.key == key)
+        };
+        self.associations.iter_mut().position(has).map(|index| index as u32)
+    }
+
+    fn peers(&self) -> &Peers {
+        &self.config.peers
+    }
+
+    fn new_lane(&mut self, index: u32) -> Option<LaneId> {
+        let random = self.random.number() as u32;
+        self.lanes.open(index, random)
+    }
+}
+
+/// The bell of the storage threads and of whoever sends commands.
+pub(crate) fn bell(waker: &Arc<Waker>) -> crate::storage::Bell {
+    let waker = waker.clone();
+    Arc::new(move || {
+        // Fails only when the engine is gone, and then nobody needs to be woken.
+        let _ = waker.wake();
+    })
+}
+
+const WAKER: Token = Token(0);
+const TIMER: Token = Token(1);
+const FIRST_WIRE: usize = 2;
+
+/// Deadlines closer than this are not worth a trip through the kernel's timers.
+const WORTH_SLEEPING_NS: u64 = 5_000;
+/// Commands taken in one tick.
+const COMMANDS_A_TICK: usize = 64;
+/// Replies taken from each pool of threads in one tick.
+const REPLIES_A_TICK: usize = 64;
+/// Blocks with holes flushed in one tick.
+const FLUSHES_A_TICK: usize = 16;
+/// How long good-byes are repeated before the engine ends.
+const FAREWELL: Duration = Duration::from_millis(20);

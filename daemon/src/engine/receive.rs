@@ -1,0 +1,139 @@
+//! Datagrams in: from a socket's batch to the sessions that they belong to.
+
+use std::net::SocketAddr;
+
+use udpx_proto::handshake::UnknownSession;
+use udpx_proto::wire::header::{Header, Kind};
+use udpx_proto::{Arrival, LaneId, Time};
+use udpx_udp::{HintKind, RecvBatch};
+
+use super::Engine;
+use super::association::Association;
+
+impl Engine {
+    /// One receive call on a socket that is readable, and what it brought.
+    pub(crate) fn receive(&mut self, at: usize) {
+        let Some(wire) = self.wires[at].as_mut().filter(|wire| wire.readable) else { return };
+        let mut batch = std::mem::replace(&mut self.receive, RecvBatch::with_buffer_bytes(1, 1));
+        let received = wire.socket.recv(&mut batch);
+        let hint = wire.socket.take_hint();
+        let overruns = wire.take_overruns();
+        match received {
+            Ok(count) => {
+                // A short count means that the queue was empty; whatever comes later rings again.
+                wire.readable = count == batch.buffers();
+                self.busy |= wire.readable;
+            }
+            Err(error) => {
+                wire.readable = false;
+                tracing::warn!(%error, "receiving failed");
+            }
+        }
+        let now = self.clock.now();
+        if hint == Some(HintKind::Refused) {
+            self.on_refused(at, now);
+        }
+        self.distribute(at, &batch, now);
+        self.receive = batch;
+        for index in std::mem::take(&mut self.touched) {
+            if let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver) {
+                if overruns > 0 {
+                    driver.session.on_overruns(0, overruns);
+                }
+                driver.session.end_of_batch(now);
+            }
+        }
+    }
+
+    fn distribute(&mut self, at: usize, batch: &RecvBatch, now: Time) {
+        // Most buffers belong to one session: the last one found is asked first.
+        let mut last: Option<(LaneId, u32)> = None;
+        for received in batch.iter() {
+            let arrival = Arrival { ecn: received.ecn, ..Arrival::default() };
+            for datagram in received.datagrams() {
+                let Ok((header, _)) = Header::parse(datagram) else {
+                    self.on_other(at, received.from, datagram, now);
+                    last = None;
+                    continue;
+                };
+                let lane = header.lane();
+                let index = match last {
+                    Some((known, index)) if known == lane => index,
+                    _ => match self.lanes.find(lane) {
+                        Some(index) => {
+                            self.touch(index, now);
+                            last = Some((lane, index));
+                            index
+                        }
+                        None => {
+                            self.on_unknown_lane(at, received.from, lane, header.number(), now);
+                            continue;
+                        }
+                    },
+                };
+                let Self { associations, pool, .. } = self;
+                if let Some(driver) = associations[index as usize].as_mut().and_then(Association::driver) {
+                    let mut sink = driver.staging.sink(pool);
+                    // Dropped datagrams are counted by the session.
+                    let _ = driver.session.handle_datagram(now, &arrival, datagram, &mut sink);
+                }
+            }
+        }
+    }
+
+    /// The session gets datagrams in this batch.
+    fn touch(&mut self, index: u32, now: Time) {
+        if let Some(Association::HalfOpen(_)) = self.associations[index as usize] {
+            self.promote(index, now);
+        }
+        if let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver)
+            && !self.touched.contains(&index)
+        {
+            driver.dirty = true;
+            self.touched.push(index);
+        }
+    }
+
+    /// Not a packet of a session.
+    fn on_other(&mut self, at: usize, from: SocketAddr, datagram: &[u8], now: Time) {
+        let listening = self.wires[at].as_ref().is_some_and(|wire| wire.listening);
+        // A HELLO of another version is answered too.
+        if listening {
+            return self.on_hello(at, from, datagram, now);
+        }
+        let opening = |association: &Option<Association>| matches!(association, Some(Association::Opening(opening)) if opening.is_on(at));
+        match Kind::of(datagram) {
+            Ok(Kind::UnknownSession) => {
+                if UnknownSession::parse(datagram).is_ok() {
+                    self.on_unknown_session(at, now);
+                }
+            }
+            _ => {
+                if let Some(index) = self.associations.iter().position(opening) {
+                    self.on_opening_datagram(index as u32, datagram, now);
+                }
+            }
+        }
+    }
+
+    /// A packet for a lane that we do not have: its sender may have missed that we were restarted.
+    fn on_unknown_lane(&mut self, at: usize, from: SocketAddr, lane: LaneId, number: u64, now: Time) {
+        let Self { acceptor, wires, .. } = self;
+        if let (Some(acceptor), Some(wire)) = (acceptor, wires[at].as_mut())
+            && wire.listening
+            && let Some(hint) = acceptor.unknown_session(now, lane, number)
+        {
+            wire.datagram(Some(from), hint.as_bytes(), u32::MAX);
+        }
+    }
+
+    pub(crate) fn on_refused(&mut self, at: usize, now: Time) {
+        for association in self.associations.iter_mut().flatten() {
+            if let Association::Opening(opening) = association
+                && opening.is_on(at)
+            {
+                opening.on_refused(now);
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What goes into an engine and what comes out: the typed ends of its two bounded channels.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError};
+use udpx_proto::handshake::PublicKey;
+use udpx_proto::{Code, RatePolicy, SessionStats};
+
+use crate::report::FileSummary;
+use crate::transfer::Failure;
+use crate::transfer::put::{News, PutSpec};
+
+/// Names a session of one engine for as long as the engine lives.
+pub(crate) type SessionKey = u64;
+
+/// What an engine is told to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Open a session.
+    Connect(Box<Connect>),
+    /// Send a file.
+    Put { session: SessionKey, spec: Box<PutSpec> },
+    /// End a session; its unfinished files are given up.
+    Close { session: SessionKey, code: Code, text: String },
+    /// Close all sessions and end the thread.
+    Stop,
+}
+
+/// A session to be opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Connect {
+    /// Comes back with the report.
+    pub(crate) tag: u64,
+    pub(crate) address: SocketAddr,
+    pub(crate) peer: PublicKey,
+    pub(crate) policy: RatePolicy,
+    pub(crate) plain: bool,
+    /// How long to try.
+    pub(crate) timeout: Duration,
+}
+
+/// What an engine tells.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// A session is open.
+    Connected {
+        tag: u64,
+        session: SessionKey,
+        address: SocketAddr,
+        rtt: Duration,
+        /// The session whose place it takes, because the peer was restarted.
+        replaces: Option<SessionKey>,
+    },
+    /// No session came about.
+    ConnectFailed { tag: u64, failure: Failure },
+    /// News of a file that we send.
+    Put { session: SessionKey, file: usize, news: News, pulse: Pulse },
+    /// Nothing was heard for so long though something is under way.
+    Quiet { session: SessionKey, silent_for: Duration },
+    /// A session that we opened is over.
+    Ended { session: SessionKey, failure: Failure, stats: Box<SessionStats> },
+    /// A known peer opened a session to us.
+    Arrived { peer: String, from: SocketAddr },
+    /// An unknown key knocked.
+    Unknown { key: PublicKey, from: SocketAddr },
+    /// A peer's session is over.
+    Left { peer: String, from: SocketAddr, failure: Failure, stats: Box<SessionStats> },
+    /// A file arrived and is durable.
+    Received { peer: String, file: FileSummary },
+    /// A file will not arrive.
+    NotReceived { peer: String, path: PathBuf, failure: Failure },
+}
+
+impl Report {
+    /// Whether it may be left out when nobody keeps up: the next one of its kind says more.
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Quiet { .. } | Self::Put { news: News::Progress { .. }, .. })
+    }
+}
+
+/// How the path does.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Pulse {
+    /// Smoothed round trip, microseconds.
+    pub(crate) rtt_us: u64,
+    /// Share of packets taken for lost, 0 to 1.
+    pub(crate) loss: f64,
+}
+
+impl Pulse {
+    pub(crate) fn of(stats: &SessionStats) -> Self {
+        let loss = stats.lost_packets as f64 / stats.sent_packets.max(1) as f64;
+        Self { rtt_us: stats.rtt_smoothed_ns / 1000, loss }
+    }
+}
+
+/// The engine's end of the channel of reports.
+pub(crate) struct Outbox {
+    sender: Sender<Report>,
+    /// What the channel had no room for.
+    waiting: VecDeque<Report>,
+    /// Reports that were thrown away because nobody reads.
+    dropped: u64,
+}
+
+impl Outbox {
+    pub(crate) fn new(sender: Sender<Report>) -> Self {
+        Self { sender, waiting: VecDeque::new(), dropped: 0 }
+    }
+
+    pub(crate) fn push(&mut self, report: Report) {
+        if !self.waiting.is_empty() && report.is_transient() {
+            return;
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            self.dropped += 1;
+            if self.dropped.is_power_of_two() {
+                tracing::warn!(dropped = self.dropped, "nobody reads the engine's reports");
+            }
+            return;
+        }
+        self.waiting.push_back(report);
+        self.pump();
+    }
+
+    /// Hands on what the channel takes.
+    pub(crate) fn pump(&mut self) {
+        while let Some(report) = self.waiting.pop_front() {
+            match self.sender.try_send(report) {
+                Ok(()) => {}
+                Err(TrySendError::Full(report)) => {
+                    if !report.is_transient() {
+                        self.waiting.push_front(report);
+                    }
+                    return;
+                }
+                Err(TrySendError::Disconnected(_)) => self.waiting.clear(),
+            }
+        }
+    }
+
+    /// Reports wait for the reader.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
+
+/// Commands that wait for an engine.
+pub(crate) const COMMANDS_MAX: usize = 256;
+/// Reports that wait for their reader in the channel.
+pub(crate) const REPORTS_MAX: usize = 1024;
+/// And behind it, where nobody reads at all.
+const WAITING_MAX: usize = 16_384;

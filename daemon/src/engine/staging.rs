@@ -1,0 +1,318 @@
+//! Where received bytes gather until a block is whole: the engine's [`PayloadSink`].
+//!
+//! A packet is decrypted straight into the 1 MiB block that its bytes belong to. Before the tag has verified nothing
+//! may change, so a packet that would begin a new block is opened in a *spare* block that belongs to nobody; only
+//! its commit gives the spare to the stream.
+//!
+//! The look-up runs per packet: an index (the stream's slot), then the few blocks of that stream which are not whole
+//! yet, of which the last one used is tried first.
+
+use std::collections::VecDeque;
+
+use udpx_proto::{PayloadSink, StreamId};
+
+use crate::storage::BLOCK;
+use crate::storage::blocks::{Block, BlockPool};
+
+/// The staging memory of an engine.
+pub(crate) struct StagingPool {
+    pool: BlockPool,
+    /// Taken from the pool and not yet any stream's.
+    spare: Option<Block>,
+    /// Counts blocks begun, so that the oldest can be told.
+    clock: u64,
+}
+
+impl StagingPool {
+    pub(crate) fn new(budget: u64) -> Self {
+        Self { pool: BlockPool::new(budget), spare: None, clock: 0 }
+    }
+
+    /// Takes a block back.
+    pub(crate) fn give(&mut self, block: Block) {
+        self.pool.give(block);
+    }
+
+    /// So few blocks are free that holes must not hold any.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.pool.available() < (self.pool.limit() / SCARCE_SHARE).max(1)
+    }
+
+    /// Not one block is free.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pool.available() == 0 && self.spare.is_none()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_use(&self) -> usize {
+        self.pool.in_use() - usize::from(self.spare.is_some())
+    }
+}
+
+/// What one session has staged and not handed on.
+#[derive(Default)]
+pub(crate) struct Staging {
+    streams: Vec<Option<Entry>>,
+    /// Blocks that are whole, in the order in which they became so.
+    whole: VecDeque<(StreamId, u64, Block)>,
+    /// Committed bytes whose block was thrown away.
+    released: u64,
+}
+
+/// The blocks of one stream that have holes.
+struct Entry {
+    id: StreamId,
+    blocks: VecDeque<Staged>,
+    /// Index in `blocks` of the one used last.
+    last: usize,
+}
+
+struct Staged {
+    index: u64,
+    begun: u64,
+    block: Block,
+}
+
+impl Entry {
+    fn position(&mut self, index: u64) -> Option<usize> {
+        if self.blocks.get(self.last).is_none_or(|staged| staged.index != index) {
+            self.last = self.blocks.iter().rposition(|staged| staged.index == index)?;
+        }
+        Some(self.last)
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Staged> {
+        self.last = 0;
+        self.blocks.remove(at)
+    }
+}
+
+impl Staging {
+    /// The sink for a batch of datagrams.
+    pub(crate) fn sink<'a>(&'a mut self, pool: &'a mut StagingPool) -> Sink<'a> {
+        Sink { staging: self, pool }
+    }
+
+    /// The next whole block: its stream, its index in the file, its bytes.
+    pub(crate) fn next_whole(&mut self) -> Option<(StreamId, u64, Block)> {
+        self.whole.pop_front()
+    }
+
+    /// A stream was opened to `[start, end)` after data of it had come: blocks may be whole that nobody called so.
+    pub(crate) fn on_opened(&mut self, id: StreamId, start: u64, end: u64) {
+        let Some(entry) = self.streams.get_mut(id.slot()).and_then(Option::as_mut).filter(|e| e.id == id)
+        else {
+            return;
+        };
+        let mut at = 0;
+        while let Some(staged) = entry.blocks.get(at) {
+            let begin = staged.index * BLOCK;
+            let wanted = end.min(begin + BLOCK).saturating_sub(start.max(begin));
+            if wanted > 0 && u64::from(staged.block.valid_bytes()) == wanted {
+                self.whole.extend(entry.remove(at).map(|staged| (id, staged.index, staged.block)));
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Throws away what is staged of a stream.
+    pub(crate) fn discard(&mut self, id: StreamId, pool: &mut StagingPool) {
+        if let Some(slot) = self.streams.get_mut(id.slot())
+            && slot.as_ref().is_some_and(|entry| entry.id == id)
+            && let Some(entry) = slot.take()
+        {
+            for staged in entry.blocks {
+                self.release(staged.block, pool);
+            }
+        }
+    }
+
+    /// Throws away a block that was handed out.
+    pub(crate) fn release(&mut self, block: Block, pool: &mut StagingPool) {
+        self.released += u64::from(block.valid_bytes());
+        pool.give(block);
+    }
+
+    /// Bytes of thrown away blocks since the last call: the session's credit gets them back.
+    pub(crate) fn take_released(&mut self) -> u64 {
+        std::mem::take(&mut self.released)
+    }
+
+    /// Throws away everything; the session is over.
+    pub(crate) fn clear(&mut self, pool: &mut StagingPool) {
+        for entry in self.streams.drain(..).flatten() {
+            entry.blocks.into_iter().for_each(|staged| pool.give(staged.block));
+        }
+        self.whole.drain(..).for_each(|(_, _, block)| pool.give(block));
+    }
+
+    /// The age of the oldest block that may be flushed with its holes: not the newest one of its stream, which is
+    /// simply being filled, unless `any`.
+    pub(crate) fn oldest(&self, any: bool, may: impl Fn(StreamId) -> bool) -> Option<u64> {
+        self.candidates(any, &may).map(|(_, _, begun)| begun).min()
+    }
+
+    /// Takes the block of that age out.
+    pub(crate) fn take_oldest(
+        &mut self,
+        any: bool,
+        may: impl Fn(StreamId) -> bool,
+    ) -> Option<(StreamId, u64, Block)> {
+        let (slot, at, _) = self.candidates(any, &may).min_by_key(|&(_, _, begun)| begun)?;
+        let entry = self.streams[slot].as_mut()?;
+        let id = entry.id;
+        entry.remove(at).map(|staged| (id, staged.index, staged.block))
+    }
+
+    fn candidates<'a>(
+        &'a self,
+        any: bool,
+        may: &'a impl Fn(StreamId) -> bool,
+    ) -> impl Iterator<Item = (usize, usize, u64)> + 'a {
+        self.streams.iter().enumerate().flat_map(move |(slot, entry)| {
+            let entry = entry.as_ref().filter(|entry| may(entry.id));
+            let newest = entry.and_then(|entry| entry.blocks.iter().map(|staged| staged.index).max());
+            let blocks = entry.into_iter().flat_map(|entry| entry.blocks.iter().enumerate());
+            blocks
+                .filter(move |(_, staged)| any || Some(staged.index) != newest)
+                .map(move |(at, staged)| (slot, at, staged.begun))
+        })
+    }
+}
+
+/// The sink of one session during a batch.
+pub(crate) struct Sink<'a> {
+    staging: &'a mut Staging,
+    pool: &'a mut StagingPool,
+}
+
+impl PayloadSink for Sink<'_> {
+    fn stage(&mut self, stream: StreamId, offset: u64, len: usize) -> Option<&mut [u8]> {
+        let (index, start) = (offset / BLOCK, (offset % BLOCK) as usize);
+        let end = start.checked_add(len).filter(|&end| end as u64 <= BLOCK)?;
+        let slot = self.staging.streams.get_mut(stream.slot()).and_then(Option::as_mut);
+        let found = slot
+            .filter(|entry| entry.id == stream)
+            .and_then(|entry| entry.position(index).map(|at| &mut entry.blocks[at].block));
+        if let Some(block) = found {
+            return block.has_room_for(start as u32, end as u32).then(|| &mut block.bytes_mut()[start..end]);
+        }
+        if self.pool.spare.is_none() {
+            self.pool.spare = self.pool.pool.take();
+        }
+        self.pool.spare.as_mut().map(|block| &mut block.bytes_mut()[start..end])
+    }
+
+    fn commit(&mut self, stream: StreamId, offset: u64, len: usize, block_done: bool) {
+        let (index, start) = (offset / BLOCK, (offset % BLOCK) as u32);
+        if self.staging.streams.len() <= stream.slot() {
+            self.staging.streams.resize_with(stream.slot() + 1, || None);
+        }
+        let slot = &mut self.staging.streams[stream.slot()];
+        if slot.as_ref().is_some_and(|entry| entry.id != stream) {
+            // A stream of an earlier generation that left holes behind.
+            for staged in slot.take().into_iter().flat_map(|entry| entry.blocks) {
+                self.staging.released += u64::from(staged.block.valid_bytes());
+                self.pool.pool.give(staged.block);
+            }
+        }
+        let entry = slot.get_or_insert_with(|| Entry { id: stream, blocks: VecDeque::new(), last: 0 });
+        let at = match entry.position(index) {
+            Some(at) => at,
+            // The end of a stream without an announced end may find its last block flushed: it has no bytes here.
+            None => match self.pool.spare.take().or_else(|| self.pool.pool.take()) {
+                Some(block) => {
+                    self.pool.clock += 1;
+                    entry.blocks.push_back(Staged { index, begun: self.pool.clock, block });
+                    entry.last = entry.blocks.len() - 1;
+                    entry.last
+                }
+                None => return,
+            },
+        };
+        let marked = entry.blocks[at].block.mark(start, start + len as u32);
+        debug_assert!(marked, "stage() made sure that there is room");
+        if block_done {
+            self.staging.whole.extend(entry.remove(at).map(|staged| (stream, index, staged.block)));
+        }
+    }
+}
+
+/// Free blocks below this share of all make holes give up theirs.
+const SCARCE_SHARE: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: StreamId = StreamId(1);
+
+    fn put(staging: &mut Staging, pool: &mut StagingPool, at: u64, len: usize, done: bool) -> bool {
+        let mut sink = staging.sink(pool);
+        match sink.stage(STREAM, at, len) {
+            Some(out) => out.fill(at as u8),
+            None => return false,
+        }
+        sink.commit(STREAM, at, len, done);
+        true
+    }
+
+    #[test]
+    fn nothing_changes_before_the_commit() {
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(2 * BLOCK));
+        for block in 0..50 {
+            assert!(staging.sink(&mut pool).stage(STREAM, block * BLOCK, 1000).is_some());
+        }
+        assert_eq!(pool.in_use(), 0);
+        assert!(put(&mut staging, &mut pool, 3 * BLOCK, 1000, false));
+        assert_eq!(pool.in_use(), 1);
+        assert!(staging.sink(&mut pool).stage(STREAM, BLOCK - 1, 2).is_none(), "across a block");
+    }
+
+    #[test]
+    fn whole_blocks_come_out_and_holes_stay() {
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK));
+        assert!(put(&mut staging, &mut pool, 0, 500, false));
+        assert!(put(&mut staging, &mut pool, BLOCK, 1 << 20, true));
+        let (id, index, block) = staging.next_whole().unwrap();
+        assert_eq!((id, index, block.valid_bytes()), (STREAM, 1, 1 << 20));
+        assert!(staging.next_whole().is_none());
+        pool.give(block);
+        assert!(put(&mut staging, &mut pool, 2 * BLOCK, 7, false));
+        assert_eq!(staging.oldest(false, |_| false), None);
+        assert!(staging.oldest(false, |_| true).is_some());
+        let (_, index, block) = staging.take_oldest(false, |_| true).unwrap();
+        assert_eq!(index, 0);
+        assert_eq!(staging.oldest(false, |_| true), None, "the newest is still being filled");
+        assert!(staging.oldest(true, |_| true).is_some());
+        staging.release(block, &mut pool);
+        staging.discard(STREAM, &mut pool);
+        assert_eq!((staging.take_released(), staging.take_released(), pool.in_use()), (507, 0, 0));
+    }
+
+    #[test]
+    fn data_before_its_open_is_found_whole_afterwards() {
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK));
+        assert!(put(&mut staging, &mut pool, BLOCK, 300, false));
+        assert!(put(&mut staging, &mut pool, 0, 1 << 20, false));
+        staging.on_opened(STREAM, 0, BLOCK + 300);
+        let mut indices: Vec<u64> =
+            std::iter::from_fn(|| staging.next_whole()).map(|(_, index, _)| index).collect();
+        indices.sort_unstable();
+        assert_eq!(indices, [0, 1]);
+    }
+
+    #[test]
+    fn an_empty_pool_refuses_and_a_new_generation_discards_the_old() {
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(2 * BLOCK));
+        assert!(put(&mut staging, &mut pool, 0, 10, false) && put(&mut staging, &mut pool, BLOCK, 10, false));
+        assert!(!put(&mut staging, &mut pool, 2 * BLOCK, 10, false));
+        assert!(pool.is_scarce() && pool.is_empty());
+        let next = StreamId::new(1, 1);
+        staging.sink(&mut pool).commit(next, 0, 5, false);
+        assert_eq!(staging.take_released(), 20);
+        staging.clear(&mut pool);
+        assert_eq!(pool.in_use(), 0);
+    }
+}

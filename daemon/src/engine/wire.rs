@@ -1,0 +1,131 @@
+//! A socket of the engine with the trains that wait to leave by it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::{Interest, Registry, Token};
+use udpx_udp::{HintKind, SendBatch, Socket, TrainSlot};
+
+/// ECT(0): our rate control reacts to congestion marks.
+pub(crate) const ECT0: u8 = 0b10;
+
+/// A socket, its batch and what is known of its readiness.
+pub(crate) struct Wire {
+    pub(crate) socket: Socket,
+    batch: SendBatch,
+    /// Whose train each one in the batch is.
+    owners: Vec<TrainOwner>,
+    /// Edge-triggered: true until a receive call found less than it had room for.
+    pub(crate) readable: bool,
+    /// The kernel's send buffer is full; the batch waits for an event.
+    pub(crate) blocked: bool,
+    /// Local drops already told to sessions.
+    overflow: u32,
+    /// Sessions and handshakes that use it; listening sockets count themselves.
+    pub(crate) users: u32,
+    /// It is one of the listening sockets.
+    pub(crate) listening: bool,
+}
+
+/// Whose train it is.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct TrainOwner {
+    /// Index of the association.
+    pub(crate) index: u32,
+    /// Lane of its session.
+    pub(crate) lane: usize,
+    /// Bytes of a datagram.
+    pub(crate) segment: u16,
+}
+
+/// What the kernel let us know.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Notice {
+    /// Nobody listens at the other end of this connected socket, says somebody.
+    Refused,
+    /// A datagram was larger than the route takes.
+    TooBig { index: u32, lane: usize, size: u16 },
+    /// Payload memory of that owner could not be read.
+    Fault { index: u32 },
+}
+
+impl Wire {
+    /// Registers a socket under `token`.
+    pub(crate) fn new(
+        mut socket: Socket,
+        registry: &Registry,
+        token: Token,
+        listening: bool,
+    ) -> io::Result<Self> {
+        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self {
+            socket,
+            batch: SendBatch::new(udpx_udp::TRAINS_MAX),
+            owners: Vec::with_capacity(udpx_udp::TRAINS_MAX),
+            readable: true,
+            blocked: false,
+            overflow: 0,
+            users: u32::from(listening),
+            listening,
+        })
+    }
+
+    /// No train fits any more before [`flush`](Self::flush).
+    pub(crate) fn is_full(&self) -> bool {
+        self.batch.is_full()
+    }
+
+    pub(crate) fn has_trains(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
+    /// Room for a train of `segment`-byte packets to `to`. Call [`own`](Self::own) when it was committed.
+    pub(crate) fn train(&mut self, to: Option<SocketAddr>, segment: u16) -> Option<TrainSlot<'_>> {
+        self.batch.train(to, ECT0, segment).ok()
+    }
+
+    /// The train committed last belongs to `owner`.
+    pub(crate) fn own(&mut self, owner: TrainOwner) {
+        self.owners.push(owner);
+    }
+
+    /// Queues one datagram. Lost if the batch is full, like any datagram.
+    pub(crate) fn datagram(&mut self, to: Option<SocketAddr>, bytes: &[u8], index: u32) {
+        let segment = bytes.len() as u16;
+        if let Ok(mut slot) = self.batch.train(to, 0, segment) {
+            slot.buffer()[..bytes.len()].copy_from_slice(bytes);
+            if slot.commit(bytes.len()).is_ok() {
+                self.owners.push(TrainOwner { index, lane: 0, segment });
+            }
+        }
+    }
+
+    /// Sends the batch. What the kernel does not take waits until the socket is writable.
+    pub(crate) fn flush(&mut self, mut notice: impl FnMut(Notice)) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let outcome = self.socket.send(&mut self.batch);
+        self.blocked = outcome.blocked;
+        for hint in outcome.hints.iter() {
+            let owner = self.owners.get(hint.train).copied();
+            match (hint.kind, owner) {
+                (HintKind::Refused, _) => notice(Notice::Refused),
+                (HintKind::TooBig | HintKind::CutAnew, Some(TrainOwner { index, lane, segment })) => {
+                    notice(Notice::TooBig { index, lane, size: segment });
+                }
+                (HintKind::SourceFault, Some(owner)) => notice(Notice::Fault { index: owner.index }),
+                _ => {}
+            }
+        }
+        if self.batch.is_empty() {
+            self.owners.clear();
+        }
+    }
+
+    /// Datagrams dropped by the kernel for want of buffer since the last call.
+    pub(crate) fn take_overruns(&mut self) -> u32 {
+        let now = self.socket.rxq_overflow();
+        now.wrapping_sub(std::mem::replace(&mut self.overflow, now))
+    }
+}

@@ -1,0 +1,235 @@
+//! What is said about transfers to people and programs: plain structures without any reference to the engine.
+
+use std::fmt;
+use std::ops::AddAssign;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use udpx_proto::{Code, StreamStats};
+
+/// Why a job failed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct JobError {
+    /// The stable code; [`Code::exit`] is what a command exits with.
+    pub code: Code,
+    /// What happened, as a sentence. Parts of it may come from the peer: escape it before it is shown.
+    pub text: String,
+    /// What to do about it; empty where the text says it.
+    pub remedy: String,
+    /// What was done all the same, where some of several files arrived.
+    pub summary: Option<Box<Summary>>,
+}
+
+impl JobError {
+    /// An error whose text says what to do.
+    #[must_use]
+    pub fn new(code: Code, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), remedy: String::new(), summary: None }
+    }
+
+    /// An error with the remedy that belongs to its code.
+    #[must_use]
+    pub fn with_remedy(code: Code, text: impl Into<String>) -> Self {
+        Self { remedy: code.remedy().into(), ..Self::new(code, text) }
+    }
+}
+
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        if !self.remedy.is_empty() {
+            write!(f, " {}", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for JobError {}
+
+/// Counters of one stream, of the control packets, or of everything.
+#[derive(Copy, Clone, PartialEq, Debug, Default)]
+pub struct Row {
+    /// Number of the stream; `None` for control packets and totals.
+    pub stream: Option<u32>,
+    /// Packets sent (at a receiver: received).
+    pub packets: u64,
+    /// Frames in them.
+    pub frames: u64,
+    /// Datagram bytes of those packets, UDP and IP headers left out.
+    pub wire_bytes: u64,
+    /// Stream bytes in them, copies included.
+    pub payload_bytes: u64,
+    /// Packets that carried bytes sent before.
+    pub retransmitted: u64,
+    /// Stream bytes sent again.
+    pub retransmitted_bytes: u64,
+    /// Packets that arrived without anything new: known at a receiver only.
+    pub duplicates: u64,
+    /// From the opening of the stream until its last byte was acknowledged (at a receiver: received), seconds.
+    pub seconds: f64,
+}
+
+impl Row {
+    /// The row of one stream, or of the control packets.
+    #[must_use]
+    pub fn of(stream: Option<u32>, stats: &StreamStats, took: Duration) -> Self {
+        Self {
+            stream,
+            packets: stats.packets,
+            frames: stats.frames,
+            wire_bytes: stats.wire_bytes,
+            payload_bytes: stats.payload_bytes,
+            retransmitted: stats.retransmitted_packets,
+            retransmitted_bytes: stats.retransmitted_bytes,
+            duplicates: stats.duplicate_packets,
+            seconds: took.as_secs_f64(),
+        }
+    }
+
+    /// Wire bytes a second.
+    #[must_use]
+    pub fn wire_rate(&self) -> f64 {
+        rate(self.wire_bytes, self.seconds)
+    }
+
+    /// Payload bytes a second.
+    #[must_use]
+    pub fn payload_rate(&self) -> f64 {
+        rate(self.payload_bytes, self.seconds)
+    }
+
+    /// Packets a second.
+    #[must_use]
+    pub fn packet_rate(&self) -> f64 {
+        rate(self.packets, self.seconds)
+    }
+}
+
+/// Adds everything but the time, which runs in parallel.
+impl AddAssign<&Row> for Row {
+    fn add_assign(&mut self, other: &Row) {
+        self.packets += other.packets;
+        self.frames += other.frames;
+        self.wire_bytes += other.wire_bytes;
+        self.payload_bytes += other.payload_bytes;
+        self.retransmitted += other.retransmitted;
+        self.retransmitted_bytes += other.retransmitted_bytes;
+        self.duplicates += other.duplicates;
+    }
+}
+
+fn rate(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+}
+
+/// One file that arrived.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FileSummary {
+    /// Its place in the request; 0 at a receiver.
+    pub file: usize,
+    /// Its path as the receiver resolved it.
+    pub path: PathBuf,
+    /// Bytes.
+    pub bytes: u64,
+    /// BLAKE3 of its content, which both ends agree on.
+    pub digest: [u8; 32],
+    /// It was there already and was left.
+    pub skipped: bool,
+    /// From the request until it was durable, seconds.
+    pub seconds: f64,
+    /// Bytes that the receiver read back from its disk to verify them.
+    pub reread_bytes: u64,
+    /// One row per stream.
+    pub rows: Vec<Row>,
+}
+
+impl FileSummary {
+    /// The digest in hex.
+    #[must_use]
+    pub fn digest_hex(&self) -> String {
+        crate::identity::hex(&self.digest)
+    }
+}
+
+/// What a push did.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Summary {
+    /// The files that arrived, in the order in which they did.
+    pub files: Vec<FileSummary>,
+    /// Bytes of those files.
+    pub bytes: u64,
+    /// From the first packet until the last file was durable, seconds.
+    pub seconds: f64,
+    /// One row per stream, in the order in which they were finished; the numbers are counted from 1.
+    pub streams: Vec<Row>,
+    /// Packets without file data.
+    pub control: Row,
+    /// The sum of all rows.
+    pub total: Row,
+    /// Packets that the sender took for lost.
+    pub lost: u64,
+    /// Least round trip, microseconds.
+    pub rtt_min_us: u64,
+    /// Mean round trip, microseconds.
+    pub rtt_mean_us: u64,
+    /// Datagram bytes of a full packet at the end.
+    pub datagram: u16,
+    /// Sessions that were needed.
+    pub sessions: u32,
+}
+
+impl Summary {
+    /// Bytes of files a second, from beginning to end.
+    #[must_use]
+    pub fn goodput(&self) -> f64 {
+        rate(self.bytes, self.seconds)
+    }
+
+    /// Adds a file that arrived. Its streams get the next numbers.
+    pub(crate) fn add_file(&mut self, mut file: FileSummary) {
+        self.bytes += file.bytes;
+        for row in &mut file.rows {
+            row.stream = Some(self.streams.len() as u32 + 1);
+            self.streams.push(*row);
+        }
+        self.files.push(file);
+    }
+
+    /// Makes the totals fit the rows, once all of them are there.
+    pub(crate) fn close(&mut self) {
+        let mut total = Row { seconds: self.seconds, ..Row::default() };
+        self.control.seconds = self.seconds;
+        self.streams.iter().chain([&self.control]).for_each(|row| total += row);
+        self.total = total;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_sum_to_the_total() {
+        let row = |packets, bytes| Row { packets, wire_bytes: bytes, seconds: 1.0, ..Row::default() };
+        let mut summary = Summary { seconds: 2.0, control: row(3, 300), ..Summary::default() };
+        for rows in [vec![row(10, 1000), row(20, 2000)], vec![row(1, 100)]] {
+            summary.add_file(FileSummary {
+                file: 0,
+                path: "f".into(),
+                bytes: 7,
+                digest: [0; 32],
+                skipped: false,
+                seconds: 1.0,
+                reread_bytes: 0,
+                rows,
+            });
+        }
+        summary.close();
+        assert_eq!((summary.total.packets, summary.total.wire_bytes, summary.bytes), (34, 3400, 14));
+        assert_eq!(
+            summary.streams.iter().map(|row| row.stream).collect::<Vec<_>>(),
+            [Some(1), Some(2), Some(3)]
+        );
+        assert!((summary.total.wire_rate() - 1700.0).abs() < 1e-9);
+    }
+}

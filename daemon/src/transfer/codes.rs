@@ -1,0 +1,37 @@
+//! Which stable code an error of the storage stands for.
+
+use udpx_proto::Code;
+
+use crate::storage::source::SourceError;
+use crate::storage::vault::VaultError;
+
+/// The code of an error at a source.
+pub(crate) fn code_of_source(error: &SourceError) -> Code {
+    match error {
+        SourceError::Changed { .. } => Code::SourceChanged,
+        SourceError::NotFound(_)
+        | SourceError::Unreadable(_)
+        | SourceError::IsDirectory(_)
+        | SourceError::NotRegular(_)
+        | SourceError::TooLarge { .. } => Code::NoSource,
+        SourceError::Io { .. } => Code::Io,
+    }
+}
+
+/// The code of an error at a destination.
+pub(crate) fn code_of_vault(error: &VaultError) -> Code {
+    match error {
+        VaultError::Outside(_) => Code::Refused,
+        VaultError::OutOfRange { .. } => Code::Protocol,
+        VaultError::Finished(_) => Code::Bug,
+        VaultError::Poisoned(_) | VaultError::NotDurable { .. } | VaultError::Io { .. } => Code::Io,
+        VaultError::Name(_)
+        | VaultError::NotFound(_)
+        | VaultError::IsDirectory(_)
+        | VaultError::NotDirectory(_)
+        | VaultError::NotWritable(_)
+        | VaultError::Exists(_)
+        | VaultError::NoSpace { .. }
+        | VaultError::TooLarge { .. } => Code::NoSpace,
+    }
+}

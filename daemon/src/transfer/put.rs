@@ -1,0 +1,471 @@
+//! The sending end of one file.
+//!
+//! Readers populate and hash the blocks ahead of the sending cursor; a block can be sent as soon as it was hashed.
+//! FINISH goes out only after the source was found unchanged behind its last hash, so that a file that was rewritten
+//! half-way is never given its name at the receiver. What was hashed is what arrives: a block that differs there is
+//! hashed again here, and sent again only if it still is what it was.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use udpx_proto::messages::{
+    Abort, BadSubtrees, Complete, Finish, IfExists, Message, Progress, PutAccepted, PutRequest,
+};
+use udpx_proto::{Code, RequestId, StreamId, StreamStats, Time};
+
+use super::stripe::Stripe;
+use super::{DIGESTS_MAX, Failure, Mail, Streams, code_of_source};
+use crate::engine::workers::Queue;
+use crate::report::Row;
+use crate::storage::BLOCK;
+use crate::storage::digest::{Cv, DigestTree, Subtrees};
+use crate::storage::readers::{Origin, ReadJob, ReadOutcome, ReadRequest};
+use crate::storage::source::{Source, SourceError};
+
+/// A file to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct PutSpec {
+    /// Its place in the job.
+    pub(crate) file: usize,
+    pub(crate) origin: PutOrigin,
+    /// Base name.
+    pub(crate) name: Vec<u8>,
+    /// Root at the receiver; empty for its default.
+    pub(crate) root: String,
+    /// Path beneath the root.
+    pub(crate) path: Vec<u8>,
+    pub(crate) if_exists: IfExists,
+    /// Streams; chosen by size if `None`.
+    pub(crate) streams: Option<u16>,
+    /// Who asks.
+    pub(crate) user: String,
+}
+
+/// Where the bytes come from.
+#[derive(Clone, Debug)]
+pub(crate) enum PutOrigin {
+    /// A file, opened by a reader.
+    Path(PathBuf),
+    /// A source that is open.
+    Open(Arc<Source>),
+}
+
+/// What a put needs of the engine while it handles something.
+pub(crate) struct PutCx<'a> {
+    pub(crate) streams: &'a mut dyn Streams,
+    pub(crate) mail: &'a mut Mail,
+    pub(crate) queue: &'a mut Queue,
+    pub(crate) now: Time,
+}
+
+/// One file being sent.
+pub(crate) struct Put {
+    /// Tag of its work in the storage threads.
+    pub(crate) tag: u64,
+    pub(crate) request: RequestId,
+    pub(crate) spec: PutSpec,
+    phase: Phase,
+    source: Option<Arc<Source>>,
+    tree: DigestTree,
+    stripes: Vec<Stripe>,
+    /// Streams alive, and when they were opened.
+    live: Vec<(StreamId, Time)>,
+    rows: Vec<Row>,
+    /// Blocks to be sent again for which no stream was free.
+    repairs: Vec<Range<u64>>,
+    tries: HashMap<u64, u8>,
+    accepted: Option<Vec<u8>>,
+    written: u64,
+    pub(crate) started: Time,
+}
+
+/// How far a put is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Phase {
+    /// A reader opens the source.
+    Opening,
+    /// Blocks are hashed and, once the receiver has agreed, sent.
+    Sending,
+    /// A reader compares the source with what it was.
+    Verifying,
+    /// FINISH was sent.
+    Finishing,
+    Over,
+}
+
+/// What is to be told of a put.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// The receiver agreed and named the file.
+    Accepted { path: Vec<u8> },
+    /// The receiver has written so many bytes.
+    Progress { written: u64, size: u64 },
+    /// It is durable.
+    Done { path: Vec<u8>, bytes: u64, digest: [u8; 32], skipped: bool, reread: u64, rows: Vec<Row> },
+    /// It will never be.
+    Failed(Failure),
+}
+
+impl Put {
+    /// Begins to send a file.
+    pub(crate) fn new(tag: u64, request: RequestId, spec: PutSpec, cx: &mut PutCx<'_>) -> Self {
+        let nothing = Subtrees::of(0).unwrap_or_else(|| unreachable!("an empty file can be described"));
+        let mut put = Self {
+            tag,
+            request,
+            phase: Phase::Opening,
+            source: None,
+            tree: DigestTree::new(nothing),
+            stripes: Vec::new(),
+            live: Vec::new(),
+            rows: Vec::new(),
+            repairs: Vec::new(),
+            tries: HashMap::new(),
+            accepted: None,
+            written: 0,
+            started: cx.now,
+            spec,
+        };
+        match put.spec.origin.clone() {
+            PutOrigin::Path(path) => put.read(ReadJob::Open(Origin::Path(path)), cx),
+            PutOrigin::Open(source) => put.on_open(source, cx),
+        }
+        put
+    }
+
+    fn read(&self, job: ReadJob, cx: &mut PutCx<'_>) {
+        cx.queue.read(ReadRequest { tag: self.tag, job });
+    }
+
+    fn on_open(&mut self, source: Arc<Source>, cx: &mut PutCx<'_>) {
+        let size = source.size();
+        let subtrees = source.subtrees();
+        self.tree = DigestTree::new(subtrees);
+        self.stripes = Stripe::cut(subtrees, self.stream_count(size));
+        let (mode, modified) = source.attributes().map_or((0o644, UNIX_EPOCH), |a| (a.mode, a.modified));
+        let mtime = modified.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        cx.mail.push_back(Message::PutRequest(PutRequest {
+            request: self.request,
+            root: self.spec.root.clone(),
+            path: self.spec.path.clone(),
+            name: self.spec.name.clone(),
+            size: Some(size),
+            mode,
+            mtime_ns: i64::try_from(mtime.as_nanos()).unwrap_or(0),
+            if_exists: self.spec.if_exists,
+            user: self.spec.user.clone(),
+        }));
+        self.source = Some(source);
+        self.phase = Phase::Sending;
+        self.pump(cx);
+    }
+
+    fn stream_count(&self, size: u64) -> u64 {
+        match self.spec.streams {
+            Some(count) => u64::from(count).clamp(1, STREAMS_MAX),
+            None if size < STRIPE_LEAST => 1,
+            None => (size / STRIPE_LEAST).clamp(1, STRIPES_DEFAULT_MAX),
+        }
+    }
+
+    /// Bytes of the source; 0 until it is open.
+    pub(crate) fn size(&self) -> u64 {
+        self.source.as_ref().map_or(0, |source| source.size())
+    }
+
+    /// Does what can be done now: opens streams, asks readers for more, announces digests. Called when the cursor
+    /// may have moved.
+    pub(crate) fn pump(&mut self, cx: &mut PutCx<'_>) {
+        if self.phase == Phase::Over || self.phase == Phase::Opening {
+            return;
+        }
+        self.open_streams(cx);
+        if self.phase == Phase::Sending {
+            self.read_ahead(cx);
+            self.announce(cx);
+        }
+    }
+
+    fn open_streams(&mut self, cx: &mut PutCx<'_>) {
+        let Some(source) = &self.source else { return };
+        // A large file waits until the receiver has made room for it.
+        if self.accepted.is_none() && source.size() > AT_ONCE_MAX {
+            return;
+        }
+        for stripe in self.stripes.iter_mut().filter(|stripe| stripe.stream.is_none()) {
+            let Range { start, end } = stripe.bytes();
+            stripe.stream = cx.streams.open(self.request, source, start, end);
+            let Some(stream) = stripe.stream else { return };
+            cx.streams.extend(stream, stripe.available());
+            self.live.push((stream, cx.now));
+        }
+        while let Some(range) = self.repairs.pop() {
+            let Some(stream) = cx.streams.open(self.request, source, range.start, range.end) else {
+                self.repairs.push(range);
+                return;
+            };
+            cx.streams.extend(stream, range.end);
+            self.live.push((stream, cx.now));
+        }
+    }
+
+    fn read_ahead(&mut self, cx: &mut PutCx<'_>) {
+        let Some(source) = &self.source else { return };
+        let ahead = (AHEAD_BLOCKS / self.stripes.len().max(1) as u64).max(2);
+        for stripe in &mut self.stripes {
+            let cursor = stripe.stream.and_then(|stream| cx.streams.cursor(stream));
+            // A stream that is gone was sent whole; then everything was asked for.
+            let cursor = cursor.unwrap_or(stripe.bytes().start);
+            while let Some(block) = stripe.ask(cursor, ahead) {
+                let job = ReadJob::Prepare { source: source.clone(), block, hash: true };
+                cx.queue.read(ReadRequest { tag: self.tag, job });
+            }
+        }
+    }
+
+    fn announce(&mut self, cx: &mut PutCx<'_>) {
+        for stripe in &mut self.stripes {
+            while cx.mail.len() < MAIL_MAX {
+                let range = stripe.to_announce(ANNOUNCE_LEAST, DIGESTS_MAX as u64);
+                if range.is_empty() {
+                    break;
+                }
+                let digests = range.clone().map_while(|block| self.tree.get(block).map(|cv| cv.0)).collect();
+                let message =
+                    udpx_proto::messages::Subtrees { request: self.request, first: range.start, digests };
+                cx.mail.push_back(Message::Subtrees(message));
+                stripe.on_announced(range.end);
+            }
+        }
+        if self.stripes.iter().all(Stripe::is_announced)
+            && let Some(source) = self.source.clone()
+        {
+            self.phase = Phase::Verifying;
+            self.read(ReadJob::Verify { source }, cx);
+        }
+    }
+
+    /// A reader has done something.
+    pub(crate) fn on_read(&mut self, outcome: ReadOutcome, cx: &mut PutCx<'_>) -> Option<News> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        let failed = match outcome {
+            ReadOutcome::Opened(Ok(source)) => {
+                self.on_open(source, cx);
+                return None;
+            }
+            ReadOutcome::Prepared { block, result: Ok(cv) } => {
+                self.on_prepared(block, cv, cx);
+                return None;
+            }
+            ReadOutcome::Rehashed { block, result: Ok(cv) } => return self.on_rehashed(block, cv, cx),
+            ReadOutcome::Verified(Ok(())) => {
+                self.finish(cx);
+                return None;
+            }
+            ReadOutcome::Opened(Err(error))
+            | ReadOutcome::Prepared { result: Err(error), .. }
+            | ReadOutcome::Rehashed { result: Err(error), .. }
+            | ReadOutcome::Verified(Err(error)) => error,
+        };
+        Some(self.fail(Failure::new(code_of_source(&failed), failed.to_string()), cx))
+    }
+
+    fn on_prepared(&mut self, block: u64, cv: Option<Cv>, cx: &mut PutCx<'_>) {
+        if let Some(cv) = cv {
+            self.tree.set(block, cv);
+        }
+        if let Some(stripe) = self.stripes.iter_mut().find(|stripe| stripe.holds(block))
+            && let Some(available) = stripe.on_ready(block)
+            && let Some(stream) = stripe.stream
+        {
+            cx.streams.extend(stream, available);
+        }
+        self.pump(cx);
+    }
+
+    fn finish(&mut self, cx: &mut PutCx<'_>) {
+        if let (Phase::Verifying, Some(digest)) = (self.phase, self.tree.root()) {
+            self.phase = Phase::Finishing;
+            let message = Finish { request: self.request, size: self.size(), digest };
+            cx.mail.push_back(Message::Finish(message));
+        }
+    }
+
+    /// The receiver agrees.
+    pub(crate) fn on_accepted(&mut self, message: PutAccepted, cx: &mut PutCx<'_>) -> Option<News> {
+        if self.phase == Phase::Over || self.accepted.is_some() {
+            return None;
+        }
+        if message.skipped {
+            self.end(Code::Done, cx);
+            return Some(News::Done {
+                path: message.path,
+                bytes: 0,
+                digest: [0; 32],
+                skipped: true,
+                reread: 0,
+                rows: std::mem::take(&mut self.rows),
+            });
+        }
+        self.accepted = Some(message.path.clone());
+        self.pump(cx);
+        Some(News::Accepted { path: message.path })
+    }
+
+    /// Blocks arrived there that differ from their digests.
+    pub(crate) fn on_bad(&mut self, message: &BadSubtrees, cx: &mut PutCx<'_>) -> Option<News> {
+        let source = self.source.clone()?;
+        for &block in &message.indices {
+            if self.phase == Phase::Over {
+                return None;
+            }
+            if self.tree.get(block).is_none() {
+                return Some(
+                    self.fail(Failure::protocol("a block was called bad that was not announced"), cx),
+                );
+            }
+            let tries = self.tries.entry(block).or_insert(0);
+            *tries += 1;
+            if *tries > TRIES_MAX {
+                let text = format!("Block {block} of {:?} arrived damaged {TRIES_MAX} times.", source.path());
+                return Some(self.fail(Failure::new(Code::Corrupt, text), cx));
+            }
+            self.read(ReadJob::Rehash { source: source.clone(), block }, cx);
+        }
+        None
+    }
+
+    fn on_rehashed(&mut self, block: u64, cv: Cv, cx: &mut PutCx<'_>) -> Option<News> {
+        if self.tree.get(block) != Some(cv) {
+            let path = self.source.as_ref().map(|source| source.path().to_path_buf()).unwrap_or_default();
+            let change = crate::storage::source::Change::Rewritten;
+            let error = SourceError::Changed { path, change };
+            return Some(self.fail(Failure::new(Code::SourceChanged, error.to_string()), cx));
+        }
+        let range = self.tree.subtrees().range(block);
+        self.repairs.push(range);
+        self.pump(cx);
+        None
+    }
+
+    /// So many bytes were written there.
+    pub(crate) fn on_progress(&mut self, message: &Progress) -> Option<News> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        self.written = message.written.min(self.size());
+        Some(News::Progress { written: self.written, size: self.size() })
+    }
+
+    /// It is durable there.
+    pub(crate) fn on_complete(&mut self, message: Complete, cx: &mut PutCx<'_>) -> Option<News> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        if self.phase != Phase::Finishing
+            || self.tree.root() != Some(message.digest)
+            || message.size != self.size()
+        {
+            let text = "The receiver stored something else than what was sent.";
+            return Some(self.fail(Failure::new(Code::Corrupt, text), cx));
+        }
+        for (stream, opened) in std::mem::take(&mut self.live) {
+            if let Some(stats) = cx.streams.stats(stream) {
+                self.rows.push(Row::of(Some(stream.0), &stats, cx.now.saturating_since(opened)));
+            }
+        }
+        self.phase = Phase::Over;
+        Some(News::Done {
+            path: message.path,
+            bytes: message.size,
+            digest: message.digest,
+            skipped: false,
+            reread: message.reread,
+            rows: std::mem::take(&mut self.rows),
+        })
+    }
+
+    /// The receiver gives up.
+    pub(crate) fn on_abort(&mut self, message: Abort, cx: &mut PutCx<'_>) -> Option<News> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        let code = Code::from_number(message.code);
+        self.end(code, cx);
+        Some(News::Failed(Failure::new(code, message.text)))
+    }
+
+    /// A stream of this file arrived whole.
+    pub(crate) fn on_stream_sent(&mut self, stream: StreamId, stats: &StreamStats, now: Time) {
+        if let Some(at) = self.live.iter().position(|&(id, _)| id == stream) {
+            let (_, opened) = self.live.swap_remove(at);
+            self.rows.push(Row::of(Some(stream.0), stats, now.saturating_since(opened)));
+        }
+    }
+
+    /// Whether the stream is one of this file's.
+    pub(crate) fn owns(&self, stream: StreamId) -> bool {
+        self.live.iter().any(|&(id, _)| id == stream)
+    }
+
+    /// The source cannot be read any more.
+    pub(crate) fn on_source_fault(&mut self, cx: &mut PutCx<'_>) -> Option<News> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        let error = self.source.as_ref()?.mark_changed();
+        Some(self.fail(Failure::new(code_of_source(&error), error.to_string()), cx))
+    }
+
+    /// Ends the put and tells the receiver why.
+    pub(crate) fn fail(&mut self, failure: Failure, cx: &mut PutCx<'_>) -> News {
+        if self.phase != Phase::Opening {
+            cx.mail.push_back(Message::Abort(Abort {
+                request: self.request,
+                code: failure.code.number(),
+                text: failure.text.clone(),
+            }));
+        }
+        self.end(failure.code, cx);
+        News::Failed(failure)
+    }
+
+    fn end(&mut self, code: Code, cx: &mut PutCx<'_>) {
+        for (stream, _) in self.live.drain(..) {
+            cx.streams.reset(stream, code);
+        }
+        self.phase = Phase::Over;
+    }
+
+    /// Nothing will come of it any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+}
+
+impl std::fmt::Debug for Put {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Put").field("spec", &self.spec).field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+/// Larger files wait for PUT_ACCEPTED before data flows: it is where "no room" is said.
+const AT_ONCE_MAX: u64 = 4 << 20;
+/// Bytes of a stripe, where nothing else is wanted.
+const STRIPE_LEAST: u64 = 64 << 20;
+const STRIPES_DEFAULT_MAX: u64 = 4;
+/// Streams of one file.
+const STREAMS_MAX: u64 = 256;
+/// Blocks of one source that readers may be ahead of the cursor: 64 MiB.
+const AHEAD_BLOCKS: u64 = (64 << 20) / BLOCK;
+/// Digests that are announced together, where there are more to come: one packet's worth.
+const ANNOUNCE_LEAST: u64 = 32;
+/// How often a block may arrive damaged.
+const TRIES_MAX: u8 = 3;
+/// Messages that may wait for the control stream before digests wait as well.
+const MAIL_MAX: usize = 64;
