@@ -92,6 +92,8 @@ pub struct Adaptive {
     collapsing: (u32, Time),
     standing: u32,
     cut_at: u32,
+    /// Delivery samples of trains sent up to this phase are not of the present rate.
+    stale_until: Option<u32>,
     has_bw: bool,
 }
 
@@ -139,6 +141,7 @@ impl Adaptive {
             collapsing: (0, now),
             standing: 0,
             cut_at: 0,
+            stale_until: None,
             has_bw: false,
         }
     }
@@ -195,8 +198,11 @@ impl Adaptive {
                 self.min_rtt = (rtt.max(1), s.now);
             }
         }
+        // What was sent before a cut tells of the rate that was cut.
+        let stale = self.stale_until.is_some_and(|phase| s.phase <= phase);
         if let Some(bps) = s.delivery_bps
             && (!s.app_limited || bps > self.bw.get())
+            && !stale
         {
             if self.has_bw {
                 self.bw.set_window(BW_WINDOW_MIN.max(BW_ROUNDS * self.min_rtt.0));
@@ -339,6 +345,7 @@ impl Adaptive {
 
     fn scale(&mut self, by: f64, now: Time) {
         self.bw.reset(now.as_nanos(), self.bw.get() * by);
+        self.stale_until = Some(self.round);
     }
 
     /// Backs off while nothing is heard. What comes after the silence may be another path, so it is
