@@ -18,3 +18,7 @@ pub mod relay;
 pub mod report;
 pub mod storage;
 mod transfer;
+
+pub use udpx_proto::handshake::{PublicKey, StaticSecret};
+pub use udpx_proto::messages::IfExists;
+pub use udpx_proto::{Code, RatePolicy};

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use udpx_proto::handshake::{PublicKey, StaticSecret};
-pub use udpx_proto::messages::IfExists;
+use udpx_proto::messages::IfExists;
 use udpx_proto::{Code, RatePolicy};
 
 use crate::report::{FileSummary, JobError, Summary};

@@ -31,7 +31,11 @@ pub(super) struct Push<'e> {
     knocking: Knocking,
     progress: Progress,
     summary: Summary,
+    /// Sum and count of round trips, nanoseconds.
     rtt: (u64, u64),
+    pulse: Pulse,
+    /// When progress was told last.
+    told: Instant,
     began: Instant,
     last_contact: Instant,
     connected_once: bool,
@@ -103,6 +107,8 @@ impl<'e> Push<'e> {
             progress: Progress::default(),
             summary: Summary::default(),
             rtt: (0, 0),
+            pulse: Pulse::default(),
+            told: began,
             began,
             last_contact: began,
             connected_once: false,
@@ -122,6 +128,10 @@ impl<'e> Push<'e> {
                 Ok(Some(report)) => self.on_report(report)?,
                 Ok(None) => {}
                 Err(_) => return Err(JobError::with_remedy(Code::Bug, "The engine has stopped by itself.")),
+            }
+            // Whoever shows it wants to see that we live.
+            if self.told.elapsed() >= PROGRESS_EVERY {
+                self.tell_progress();
             }
         }
         self.summary.seconds = self.began.elapsed().as_secs_f64();
@@ -205,7 +215,7 @@ impl<'e> Push<'e> {
 
     fn on_report(&mut self, report: Report) -> Result<(), JobError> {
         match report {
-            Report::Connected { session, address, rtt, replaces, .. } => {
+            Report::Connected { session, address, rtt, replaces } => {
                 self.on_connected(session, address, rtt, replaces);
             }
             Report::ConnectFailed { tag, failure } => {
@@ -218,7 +228,8 @@ impl<'e> Push<'e> {
             }
             Report::Put { session, file, news, pulse } if Some(session) == self.session => {
                 self.last_contact = Instant::now();
-                self.on_news(file, news, pulse);
+                self.pulse = pulse;
+                self.on_news(file, news);
             }
             Report::Quiet { session, silent_for } if Some(session) == self.session => {
                 (self.events)(Event::Quiet { silent_for });
@@ -278,7 +289,7 @@ impl<'e> Push<'e> {
         Ok(())
     }
 
-    fn on_news(&mut self, index: usize, news: News, pulse: Pulse) {
+    fn on_news(&mut self, index: usize, news: News) {
         let Some(file) = self.files.get_mut(index).filter(|file| matches!(file.state, State::UnderWay))
         else {
             return;
@@ -288,7 +299,7 @@ impl<'e> Push<'e> {
             News::Progress { written, size } => {
                 file.written = written;
                 let whole = written == size && !std::mem::replace(&mut file.told, written == size);
-                self.tell_progress(pulse);
+                self.tell_progress();
                 if whole {
                     (self.events)(Event::Syncing { file: index });
                 }
@@ -306,7 +317,7 @@ impl<'e> Push<'e> {
                     reread_bytes: reread,
                     rows,
                 };
-                self.tell_progress(pulse);
+                self.tell_progress();
                 self.summary.add_file(summary);
                 if let Some(summary) = self.summary.files.last() {
                     (self.events)(Event::FileDone(summary.clone()));
@@ -320,12 +331,13 @@ impl<'e> Push<'e> {
         }
     }
 
-    fn tell_progress(&mut self, pulse: Pulse) {
+    fn tell_progress(&mut self) {
+        self.told = Instant::now();
         let under_way = self.files.iter().filter(|file| matches!(file.state, State::UnderWay));
         let bytes = self.progress.done + under_way.map(|file| file.written).sum::<u64>();
         let total = self.files.iter().map(|file| file.size).sum();
         let rate_bps = self.progress.rate_bps(Instant::now(), bytes);
-        let Pulse { rtt_us, loss } = pulse;
+        let Pulse { rtt_us, loss } = self.pulse;
         (self.events)(Event::Progress { bytes, total, rate_bps, rtt_us, loss });
     }
 
@@ -445,6 +457,8 @@ fn path_of(bytes: Vec<u8>) -> PathBuf {
     Path::new(&OsString::from_vec(bytes)).to_path_buf()
 }
 
+/// Progress is told at least so often.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// How often cancellation is looked for.
 const TURN: Duration = Duration::from_millis(50);
 /// Between the attempts at two addresses (RFC 8305 recommends 250 ms).

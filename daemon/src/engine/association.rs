@@ -274,6 +274,7 @@ impl Engine {
             }
             Ok(Progress::Incompatible) => {
                 opening.incompatible = true;
+                opening.due = true;
                 return;
             }
             Err(reason) => {
@@ -293,11 +294,11 @@ impl Engine {
         let place = Place { key, wire, to: None, address: connect.address };
         let peer_key = established.peer;
         let session = Session::new(config, *established, now);
-        let (tag, address) = (connect.tag, connect.address);
+        let address = connect.address;
         let peer = Peer::Server { connect: Box::new(connect), doubted: false };
         let driver = Driver::new(session, place, peer, peer_key, now);
         self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
-        self.outbox.push(Report::Connected { tag, session: key, address, rtt, replaces });
+        self.outbox.push(Report::Connected { session: key, address, rtt, replaces });
     }
 
     /// A datagram that may be a HELLO, on a listening socket.

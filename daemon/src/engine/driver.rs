@@ -403,12 +403,7 @@ impl Driver {
             Peer::Server { .. } if self.closed => {}
             Peer::Server { .. } => cx.outbox.push(Report::Ended { session: self.key, failure, stats }),
             Peer::Known(access) if self.session.is_confirmed() => {
-                cx.outbox.push(Report::Left {
-                    peer: access.name.clone(),
-                    from: self.address,
-                    failure,
-                    stats,
-                });
+                cx.outbox.push(Report::Left { peer: access.name.clone(), from: self.address, failure });
             }
             Peer::Known(_) | Peer::Unknown { .. } => {}
         }

@@ -47,7 +47,6 @@ pub(crate) struct Connect {
 pub(crate) enum Report {
     /// A session is open.
     Connected {
-        tag: u64,
         session: SessionKey,
         address: SocketAddr,
         rtt: Duration,
@@ -67,7 +66,7 @@ pub(crate) enum Report {
     /// An unknown key knocked.
     Unknown { key: PublicKey, from: SocketAddr },
     /// A peer's session is over.
-    Left { peer: String, from: SocketAddr, failure: Failure, stats: Box<SessionStats> },
+    Left { peer: String, from: SocketAddr, failure: Failure },
     /// A file arrived and is durable.
     Received { peer: String, file: FileSummary },
     /// A file will not arrive.

@@ -147,13 +147,8 @@ impl Staging {
         self.whole.drain(..).for_each(|(_, _, block)| pool.give(block));
     }
 
-    /// The age of the oldest block that may be flushed with its holes: not the newest one of its stream, which is
+    /// Takes out the oldest block with holes among the streams that `may`: not the newest one of its stream, which is
     /// simply being filled, unless `any`.
-    pub(crate) fn oldest(&self, any: bool, may: impl Fn(StreamId) -> bool) -> Option<u64> {
-        self.candidates(any, &may).map(|(_, _, begun)| begun).min()
-    }
-
-    /// Takes the block of that age out.
     pub(crate) fn take_oldest(
         &mut self,
         any: bool,
@@ -280,12 +275,10 @@ mod tests {
         assert!(staging.next_whole().is_none());
         pool.give(block);
         assert!(put(&mut staging, &mut pool, 2 * BLOCK, 7, false));
-        assert_eq!(staging.oldest(false, |_| false), None);
-        assert!(staging.oldest(false, |_| true).is_some());
+        assert!(staging.take_oldest(false, |_| false).is_none());
         let (_, index, block) = staging.take_oldest(false, |_| true).unwrap();
         assert_eq!(index, 0);
-        assert_eq!(staging.oldest(false, |_| true), None, "the newest is still being filled");
-        assert!(staging.oldest(true, |_| true).is_some());
+        assert!(staging.take_oldest(false, |_| true).is_none(), "the newest is still being filled");
         staging.release(block, &mut pool);
         staging.discard(STREAM, &mut pool);
         assert_eq!((staging.take_released(), staging.take_released(), pool.in_use()), (507, 0, 0));

@@ -1,19 +1,32 @@
 //! Trains out: from a session's plans to the kernel.
 //!
-//! Sealed trains are encrypted from the mapping straight into the socket's batch. Plain trains are gathered: the
-//! kernel reads the payload from the mapping, and only prefixes and checksums lie in memory of ours.
+//! Sealed trains are encrypted from the mapping straight into the socket's batch. Plain trains are *gathered*: the
+//! kernel reads the payload from the mapping itself, and only prefixes and checksums lie in memory of ours.
 
-use udpx_proto::{Plan, PlanKind, StreamId, Time};
+use udpx_proto::{PayloadSource, limits};
+use udpx_proto::{Plan, PlanKind, Session, StreamId, Time};
+use udpx_udp::{GatherBatch, HintKind, TRAINS_MAX};
 
 use super::Engine;
 use super::association::Association;
 use super::driver::Driver;
-use super::wire::{Notice, TrainOwner, Wire};
+use super::sources::Sources;
+use super::wire::{ECT0, Notice, TrainOwner, Wire};
 
 /// What sending needs and can be reused.
 pub(crate) struct Shipper {
-    plan: Plan,
+    /// One plan, and as many plain ones as one call sends: their prefixes must live until then.
+    plans: Vec<Plan>,
+    /// What stands between the payloads of plain packets: the checksum of one and the prefix of the next.
+    joints: Vec<Joint>,
+    gather: GatherBatch<'static>,
 }
+
+type Joint = [u8; TAG + PREFIX];
+const TAG: usize = udpx_proto::wire::TAG;
+const PREFIX: usize = udpx_proto::wire::bulk::BulkPrefix::SIZE;
+/// Joints of one train: one before each packet, one behind the last.
+const JOINTS: usize = limits::TRAIN_PACKETS_MAX + 1;
 
 /// What became of a session's turn.
 #[derive(Default)]
@@ -27,42 +40,118 @@ struct Turn {
 
 impl Shipper {
     pub(crate) fn new() -> Self {
-        Self { plan: Plan::new() }
+        Self {
+            plans: std::iter::repeat_with(Plan::new).take(TRAINS_MAX).collect(),
+            joints: vec![[0; TAG + PREFIX]; TRAINS_MAX * JOINTS],
+            gather: GatherBatch::new(),
+        }
     }
 
-    /// Lets a session fill the batch of its wire.
+    /// Lets a session fill the batch of its wire, and sends its plain trains.
     fn fill(&mut self, index: u32, driver: &mut Driver, wire: &mut Wire, now: Time) -> Turn {
         let mut turn = Turn::default();
+        let mut plain = 0;
         while !wire.is_full() && turn.fault.is_none() {
             if turn.trains == TRAINS_A_TURN {
                 turn.more = true;
                 break;
             }
-            if !driver.session.poll_transmit(now, &mut self.plan) {
+            let plan = &mut self.plans[plain];
+            if !driver.session.poll_transmit(now, plan) {
                 break;
             }
-            turn.fault = self.seal(index, driver, wire).err();
             turn.trains += 1;
+            let done = if plan.kind() == PlanKind::BulkPlain {
+                let joints = &mut self.joints[plain * JOINTS..][..JOINTS];
+                plain += 1;
+                join(&driver.session, plan, &driver.sources, joints)
+            } else {
+                seal(index, driver, wire, plan)
+            };
+            if let Err(stream) = done {
+                turn.fault = Some(stream);
+                plain = plain.saturating_sub(usize::from(plan.kind() == PlanKind::BulkPlain));
+            }
+        }
+        if plain > 0 {
+            turn.fault = self.send_plain(index, driver, wire, plain).or(turn.fault);
         }
         turn
     }
 
-    /// Seals the plan into the batch.
-    fn seal(&self, index: u32, driver: &Driver, wire: &mut Wire) -> Result<(), StreamId> {
-        let plan = &self.plan;
-        let segment = plan.segment() as u16;
-        let Some(mut slot) = wire.train(driver.to, segment) else { return Ok(()) };
-        let sealed = driver.session.seal(plan, &driver.sources, slot.buffer()).map_err(|fault| fault.0)?;
-        driver.sources.check(plan.chunks())?;
-        match slot.commit(sealed) {
-            Ok(()) => wire.own(TrainOwner { index, lane: plan.lane(), segment }),
-            Err(error) => {
-                debug_assert!(false, "a plan is no train: {error}");
-                tracing::error!(%error, kind = ?plan.kind(), "a plan is no train");
-            }
+    /// Sends the first `count` plans, which are plain trains. Returns a stream whose payload could not be read.
+    fn send_plain(&mut self, index: u32, driver: &Driver, wire: &mut Wire, count: usize) -> Option<StreamId> {
+        let plans = &self.plans[..count];
+        let mut gather = std::mem::take(&mut self.gather).recycle();
+        let mut fault = None;
+        for (plan, joints) in plans.iter().zip(self.joints.chunks_exact(JOINTS)) {
+            fault = fault.or(gather_train(driver, plan, joints, &mut gather).err());
         }
-        Ok(())
+        let outcome = wire.socket.send_gather(&mut gather);
+        self.gather = gather.recycle();
+        for hint in outcome.hints.iter().filter(|hint| hint.kind == HintKind::SourceFault) {
+            fault = fault
+                .or(plans.get(hint.train).and_then(|plan| plan.chunks().next()).map(|chunk| chunk.stream));
+        }
+        if outcome.blocked {
+            // What the kernel did not take is copied: it cannot wait for the socket with its payload borrowed. A train
+            // that was half taken goes out twice, which the receiver drops.
+            for plan in &plans[outcome.trains.min(count)..] {
+                fault = fault.or(seal(index, driver, wire, plan).err());
+            }
+            wire.blocked = true;
+        }
+        if let Some(stream) = fault {
+            driver.sources.on_fault(stream);
+        }
+        fault
     }
+}
+
+/// Seals a plan into the batch.
+fn seal(index: u32, driver: &Driver, wire: &mut Wire, plan: &Plan) -> Result<(), StreamId> {
+    let segment = plan.segment() as u16;
+    let Some(mut slot) = wire.train(driver.to, segment) else { return Ok(()) };
+    let sealed = driver.session.seal(plan, &driver.sources, slot.buffer()).map_err(|fault| fault.0)?;
+    driver.sources.check(plan.chunks())?;
+    match slot.commit(sealed) {
+        Ok(()) => wire.own(TrainOwner { index, lane: plan.lane(), segment }),
+        Err(error) => {
+            debug_assert!(false, "a plan is no train: {error}");
+            tracing::error!(%error, kind = ?plan.kind(), "a plan is no train");
+        }
+    }
+    Ok(())
+}
+
+/// Writes what stands between the payloads of a plain train. Only here the payload is read in user space.
+fn join(session: &Session, plan: &Plan, sources: &Sources, joints: &mut [Joint]) -> Result<(), StreamId> {
+    for (at, chunk) in plan.chunks().enumerate() {
+        let payload = sources.chunk(chunk).ok_or(chunk.stream)?;
+        joints[at][TAG..].copy_from_slice(&Session::plain_prefix(plan, at));
+        joints[at + 1][..TAG].copy_from_slice(&session.plain_tag(plan, at, payload));
+    }
+    sources.check(plan.chunks())
+}
+
+/// Queues a plain train: prefix, payload, checksum and prefix, payload, ..., checksum.
+fn gather_train<'a>(
+    driver: &'a Driver,
+    plan: &Plan,
+    joints: &'a [Joint],
+    gather: &mut GatherBatch<'a>,
+) -> Result<(), StreamId> {
+    let Ok(mut slot) = gather.train(driver.to, ECT0, plan.segment() as u16) else { return Ok(()) };
+    for (at, chunk) in plan.chunks().enumerate() {
+        slot.push(&joints[at][if at == 0 { TAG } else { 0 }..]);
+        slot.push(driver.sources.chunk(chunk).ok_or(chunk.stream)?);
+    }
+    slot.push(&joints[plan.count()][..TAG]);
+    if let Err(error) = slot.commit() {
+        debug_assert!(false, "a plan is no train: {error}");
+        tracing::error!(%error, "a plan is no train");
+    }
+    Ok(())
 }
 
 impl Engine {
@@ -78,13 +167,12 @@ impl Engine {
         }
         self.with_driver(index, now, |driver, cx| driver.serve(index, cx));
         let now = self.transmit(index, now);
-        let Some(driver) = self.with_driver(index, now, |driver, cx| {
+        // The cursors have moved: readers can go on.
+        let ended = self.with_driver(index, now, |driver, cx| {
             driver.pump(cx);
             driver.session.is_ended()
-        }) else {
-            return now;
-        };
-        if driver {
+        });
+        if ended == Some(true) {
             self.remove(index);
         }
         now
@@ -97,26 +185,27 @@ impl Engine {
             return now;
         };
         let Some(wire) = wires[driver.wire].as_mut() else { return now };
-        let mut turn = Turn::default();
-        if !wire.blocked {
-            turn = shipper.fill(index, driver, wire, now);
-        }
-        let (at, full, blocked) = (driver.wire, wire.is_full(), wire.blocked);
+        let turn = if wire.blocked { Turn::default() } else { shipper.fill(index, driver, wire, now) };
+        let (at, full) = (driver.wire, wire.is_full());
         let mut now = now;
-        if full && !blocked {
+        if full {
             self.flush(at);
+        }
+        if turn.trains > 0 {
             now = self.clock.now();
         }
         if let Some(stream) = turn.fault {
             self.with_driver(index, now, |driver, cx| driver.on_source_fault(stream, cx));
         }
+        let blocked = self.wires[at].as_ref().is_none_or(|wire| wire.blocked);
         let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver) else {
             return now;
         };
-        driver.dirty |= turn.more || full;
-        self.busy |= driver.dirty && !blocked;
+        // A blocked socket makes its sessions dirty when it can be written to.
+        driver.dirty |= (turn.more || full) && !blocked;
+        self.busy |= driver.dirty;
         driver.deadline = driver.next_deadline(now);
-        if driver.deadline <= now && turn.trains == 0 {
+        if driver.deadline <= now && (blocked || turn.trains == 0) {
             // Nothing can be sent though something is due: it waits for the socket, or for an event.
             driver.deadline = now.after_nanos(PATIENCE_NS);
         }
@@ -137,30 +226,20 @@ impl Engine {
             }
         });
         for notice in notices.into_iter().flatten() {
-            self.on_notice(at, notice);
-        }
-    }
-
-    fn on_notice(&mut self, at: usize, notice: Notice) {
-        let now = self.clock.now();
-        match notice {
-            Notice::Refused => self.on_refused(at, now),
-            Notice::TooBig { index, lane, size } => {
-                self.with_driver(index, now, |driver, _| driver.session.on_too_big(lane, size));
+            let now = self.clock.now();
+            match notice {
+                Notice::Refused => self.on_refused(at, now),
+                Notice::TooBig { index, lane, size } => {
+                    self.with_driver(index, now, |driver, _| driver.session.on_too_big(lane, size));
+                }
             }
-            Notice::Fault { .. } => {}
         }
     }
 }
 
 /// Trains that one session may send before the others have their turn.
-const TRAINS_A_TURN: usize = udpx_udp::TRAINS_MAX;
+const TRAINS_A_TURN: usize = TRAINS_MAX;
 /// How long a session that cannot send what is due is left alone.
 const PATIENCE_NS: u64 = 200_000;
 /// Notices of one call that are looked at.
 const NOTICES_MAX: usize = 8;
-
-#[allow(dead_code, reason = "placeholder until plain trains are gathered")]
-const fn _kind(kind: PlanKind) -> bool {
-    matches!(kind, PlanKind::BulkPlain)
-}

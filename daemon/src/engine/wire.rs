@@ -45,8 +45,6 @@ pub(crate) enum Notice {
     Refused,
     /// A datagram was larger than the route takes.
     TooBig { index: u32, lane: usize, size: u16 },
-    /// Payload memory of that owner could not be read.
-    Fault { index: u32 },
 }
 
 impl Wire {
@@ -111,10 +109,9 @@ impl Wire {
             let owner = self.owners.get(hint.train).copied();
             match (hint.kind, owner) {
                 (HintKind::Refused, _) => notice(Notice::Refused),
-                (HintKind::TooBig | HintKind::CutAnew, Some(TrainOwner { index, lane, segment })) => {
+                (HintKind::TooBig, Some(TrainOwner { index, lane, segment })) => {
                     notice(Notice::TooBig { index, lane, size: segment });
                 }
-                (HintKind::SourceFault, Some(owner)) => notice(Notice::Fault { index: owner.index }),
                 _ => {}
             }
         }

@@ -79,7 +79,6 @@ pub(crate) struct Put {
     tries: HashMap<u64, u8>,
     accepted: Option<Vec<u8>>,
     written: u64,
-    pub(crate) started: Time,
 }
 
 /// How far a put is.
@@ -126,7 +125,6 @@ impl Put {
             tries: HashMap::new(),
             accepted: None,
             written: 0,
-            started: cx.now,
             spec,
         };
         match put.spec.origin.clone() {
