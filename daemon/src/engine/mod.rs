@@ -208,6 +208,7 @@ impl Engine {
     /// Says good-bye to everybody and ends soon.
     fn stop(&mut self, now: Time) {
         self.stop_at = Some(now + FAREWELL);
+        self.acceptor = None;
         for association in self.associations.iter_mut().flatten() {
             association.close(now);
         }

@@ -1,7 +1,7 @@
 //! The sending end of one file.
 //!
 //! Readers populate and hash the blocks ahead of the sending cursor; a block can be sent as soon as it was hashed.
-//! FINISH goes out only after the source was found unchanged behind its last hash, so that a file that was rewritten
+//! FINISH goes out only after the source was found unchanged behind its last byte, so that a file that was rewritten
 //! half-way is never given its name at the receiver. What was hashed is what arrives: a block that differs there is
 //! hashed again here, and sent again only if it still is what it was.
 
@@ -184,6 +184,7 @@ impl Put {
         if self.phase == Phase::Sending {
             self.read_ahead(cx);
             self.announce(cx);
+            self.verify(cx);
         }
     }
 
@@ -238,7 +239,17 @@ impl Put {
                 stripe.on_announced(range.end);
             }
         }
-        if self.stripes.iter().all(Stripe::is_announced)
+    }
+
+    /// Compares the source with what it was, once everything has been sent: no change before may go unnoticed.
+    fn verify(&mut self, cx: &mut PutCx<'_>) {
+        let is_sent = |stripe: &Stripe| {
+            // A stream that is gone was sent whole.
+            stripe
+                .stream
+                .is_some_and(|stream| cx.streams.cursor(stream).is_none_or(|at| at == stripe.bytes().end))
+        };
+        if self.stripes.iter().all(|stripe| stripe.is_announced() && is_sent(stripe))
             && let Some(source) = self.source.clone()
         {
             self.phase = Phase::Verifying;

@@ -17,23 +17,23 @@ use udpxd::identity;
 use udpxd::report::{JobError, Summary};
 
 /// A daemon on loopback that knows one peer, "alice".
-pub struct Receiver {
-    pub directory: TempDir,
-    pub address: SocketAddr,
-    pub secret: StaticSecret,
-    pub alice: StaticSecret,
-    pub config: Config,
+pub(crate) struct Receiver {
+    pub(crate) directory: TempDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) secret: StaticSecret,
+    pub(crate) alice: StaticSecret,
+    pub(crate) config: Config,
     events: Arc<Mutex<Vec<DaemonEvent>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Receiver {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with("127.0.0.1:0", |_| {})
     }
 
-    pub fn with(listen: &str, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(listen: &str, change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (secret, alice) = (identity::ephemeral().unwrap(), identity::ephemeral().unwrap());
         let mut config = Config {
@@ -58,7 +58,7 @@ impl Receiver {
     }
 
     /// Starts it, again on the same address if it ran before.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.halt();
         let daemon = Daemon::start_as(&self.config, self.secret.clone(), "udpxd.toml").unwrap();
         self.address = daemon.listening()[0];
@@ -71,23 +71,23 @@ impl Receiver {
         }));
     }
 
-    pub fn halt(&mut self) {
+    pub(crate) fn halt(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }
     }
 
-    pub fn inbox(&self) -> PathBuf {
+    pub(crate) fn inbox(&self) -> PathBuf {
         self.config.inbox_of(&self.config.peers[0])
     }
 
-    pub fn events(&self) -> Vec<DaemonEvent> {
+    pub(crate) fn events(&self) -> Vec<DaemonEvent> {
         self.events.lock().unwrap().clone()
     }
 
     /// Waits until an event is there that `wanted` picks.
-    pub fn wait_for<T>(&self, wanted: impl Fn(&DaemonEvent) -> Option<T>) -> T {
+    pub(crate) fn wait_for<T>(&self, wanted: impl Fn(&DaemonEvent) -> Option<T>) -> T {
         for _ in 0..500 {
             if let Some(found) = self.events.lock().unwrap().iter().find_map(&wanted) {
                 return found;
@@ -97,7 +97,7 @@ impl Receiver {
         panic!("it did not happen; only {:?}", self.events());
     }
 
-    pub fn request(&self, files: Vec<PushFile>) -> PushRequest {
+    pub(crate) fn request(&self, files: Vec<PushFile>) -> PushRequest {
         PushRequest {
             files,
             ..PushRequest::new(self.secret.public(), vec![self.address], self.alice.clone())
@@ -105,7 +105,7 @@ impl Receiver {
     }
 
     /// Names in the inbox, parts included.
-    pub fn names(&self) -> Vec<std::ffi::OsString> {
+    pub(crate) fn names(&self) -> Vec<std::ffi::OsString> {
         names(&self.inbox())
     }
 }
@@ -116,7 +116,7 @@ impl Drop for Receiver {
     }
 }
 
-pub fn names(directory: &Path) -> Vec<std::ffi::OsString> {
+pub(crate) fn names(directory: &Path) -> Vec<std::ffi::OsString> {
     let mut names: Vec<_> =
         std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
@@ -124,7 +124,7 @@ pub fn names(directory: &Path) -> Vec<std::ffi::OsString> {
 }
 
 /// Bytes that differ from block to block.
-pub fn bytes(len: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn bytes(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut out = Vec::with_capacity(len + 8);
     while out.len() < len {
@@ -136,20 +136,22 @@ pub fn bytes(len: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A file of such bytes.
-pub fn file(directory: &Path, name: impl AsRef<Path>, len: usize) -> PathBuf {
+pub(crate) fn file(directory: &Path, name: impl AsRef<Path>, len: usize) -> PathBuf {
     let path = directory.join(name);
     std::fs::write(&path, bytes(len, len as u64 + 7)).unwrap();
     path
 }
 
 /// Sends and returns what was said on the way.
-pub fn send(request: PushRequest) -> (Result<Summary, JobError>, Vec<Event>) {
+pub(crate) fn send(request: PushRequest) -> (Result<Summary, JobError>, Vec<Event>) {
     let mut events = Vec::new();
     let result = push(request, &mut |event| events.push(event));
     (result, events)
 }
 
 /// Sends in another thread.
-pub fn send_in_background(request: PushRequest) -> JoinHandle<(Result<Summary, JobError>, Vec<Event>)> {
+pub(crate) fn send_in_background(
+    request: PushRequest,
+) -> JoinHandle<(Result<Summary, JobError>, Vec<Event>)> {
     std::thread::spawn(move || send(request))
 }

@@ -1,0 +1,169 @@
+//! What goes wrong at either end, and what is said about it.
+
+mod common;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::UdpSocket;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Receiver, bytes, file, send, send_in_background};
+use udpxd::daemon::DaemonEvent;
+use udpxd::embedded::{PushFile, PushRequest};
+use udpxd::identity;
+use udpxd::{Code, RatePolicy};
+
+#[test]
+fn an_unknown_key_is_told_what_to_do() {
+    let receiver = Receiver::start();
+    let source = tempfile::tempdir().unwrap();
+    let stranger = identity::ephemeral().unwrap();
+    let key = identity::key_text(&stranger.public());
+    for len in [10, 10 << 20] {
+        let files = vec![PushFile::Path(file(source.path(), "f", len))];
+        let request = PushRequest { identity: stranger.clone(), ..receiver.request(files) };
+        let error = send(request).0.unwrap_err();
+        assert_eq!(error.code, Code::Refused, "{error}");
+        assert!(error.text.contains(&key) && error.text.contains("udpxd.toml"), "{error}");
+    }
+    assert!(receiver.names().is_empty());
+    let seen = receiver.wait_for(|event| match event {
+        DaemonEvent::Refused { key, .. } => Some(*key),
+        _ => None,
+    });
+    assert_eq!(seen, stranger.public());
+}
+
+#[test]
+fn nobody_there_and_silence_are_told_apart() {
+    let source = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start();
+    let files = vec![PushFile::Path(file(source.path(), "f", 10))];
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let closed = {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap()
+    };
+    let begin = Instant::now();
+    let request = PushRequest { addresses: vec![closed], ..receiver.request(files.clone()) };
+    let error = send(request).0.unwrap_err();
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(error.code, Code::Unreachable);
+    assert!(error.text.contains("Nothing listens"), "{error}");
+    let mut request =
+        PushRequest { addresses: vec![silent.local_addr().unwrap()], ..receiver.request(files.clone()) };
+    request.connect_timeout = Duration::from_secs(1);
+    let error = send(request).0.unwrap_err();
+    assert_eq!(error.code, Code::Unreachable);
+    assert!(error.text.contains("does not answer") && error.text.contains("firewall"), "{error}");
+    // The right key at the second address is found though the first is silent.
+    let addresses = vec![silent.local_addr().unwrap(), receiver.address];
+    send(PushRequest { addresses, ..receiver.request(files) }).0.unwrap();
+}
+
+/// Changes the source a while after its push began; returns how the push ended.
+fn change_while_sending(change: impl FnOnce(&Path)) -> (Code, String) {
+    let receiver = Receiver::start();
+    let source = tempfile::tempdir().unwrap();
+    let path = file(source.path(), "f", 48 << 20);
+    let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
+    request.policy = RatePolicy::Fixed { bps: 200e6 };
+    let push = send_in_background(request);
+    std::thread::sleep(Duration::from_millis(700));
+    change(&path);
+    let error = push.join().unwrap().0.expect_err("the source changed");
+    receiver.wait_for(|event| {
+        matches!(event, DaemonEvent::Failed { code: Code::SourceChanged, .. }).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(receiver.names().is_empty(), "{:?}", receiver.names());
+    (error.code, error.text)
+}
+
+#[test]
+fn a_source_that_is_truncated_fails_its_push() {
+    let (code, text) = change_while_sending(|path| {
+        OpenOptions::new().write(true).open(path).unwrap().set_len(1 << 20).unwrap();
+    });
+    assert_eq!(code, Code::SourceChanged);
+    assert!(text.contains("was truncated"), "{text}");
+}
+
+#[test]
+fn a_source_that_grows_fails_its_push() {
+    let (code, text) = change_while_sending(|path| {
+        OpenOptions::new().append(true).open(path).unwrap().write_all(b"more").unwrap();
+    });
+    assert_eq!(code, Code::SourceChanged);
+    assert!(text.contains("grew"), "{text}");
+}
+
+#[test]
+fn a_source_that_is_rewritten_fails_its_push() {
+    let (code, text) = change_while_sending(|path| {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&bytes(48 << 20, 99), 0).unwrap();
+    });
+    assert_eq!(code, Code::SourceChanged);
+    assert!(text.contains("was rewritten"), "{text}");
+}
+
+#[test]
+fn a_source_that_is_deleted_fails_its_push() {
+    let (code, text) = change_while_sending(|path| std::fs::remove_file(path).unwrap());
+    assert_eq!(code, Code::SourceChanged);
+    assert!(text.contains("was deleted"), "{text}");
+}
+
+#[test]
+fn garbage_at_the_port_does_not_disturb_a_transfer() {
+    let receiver = Receiver::start();
+    let source = tempfile::tempdir().unwrap();
+    let path = file(source.path(), "f", 20 << 20);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopped, to) = (stop.clone(), receiver.address);
+    let garbage = std::thread::spawn(move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let noise = bytes(65_507, 5);
+        let mut sent = 0_u64;
+        while !stopped.load(Ordering::Relaxed) {
+            let len = [0, 1, 15, 16, 17, 48, 1200, 1472, 9000, 65_507][sent as usize % 10];
+            let mut datagram = noise[..len].to_vec();
+            // Half of them look like packets of a session, or like handshakes.
+            if let (Some(first), true) = (datagram.first_mut(), sent % 2 == 0) {
+                *first = 0x10 | [1, 2, 3, 8, 9, 10, 11, 12][(sent / 2) as usize % 8];
+            }
+            let _ = socket.send_to(&datagram, to);
+            sent += 1;
+        }
+        sent
+    });
+    let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
+    request.policy = RatePolicy::Fixed { bps: 100e6 };
+    let result = send(request).0;
+    stop.store(true, Ordering::Relaxed);
+    assert!(garbage.join().unwrap() > 1000);
+    result.unwrap();
+    assert!(std::fs::read(receiver.inbox().join("f")).unwrap() == std::fs::read(path).unwrap());
+}
+
+#[test]
+fn a_receiver_that_is_restarted_gets_the_file_anew() {
+    let mut receiver = Receiver::start();
+    let source = tempfile::tempdir().unwrap();
+    let path = file(source.path(), "f", 24 << 20);
+    let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
+    request.policy = RatePolicy::Fixed { bps: 100e6 };
+    let push = send_in_background(request);
+    std::thread::sleep(Duration::from_millis(800));
+    receiver.restart();
+    let (result, events) = push.join().unwrap();
+    let summary = result.unwrap();
+    assert_eq!(summary.sessions, 2, "{events:?}");
+    assert!(std::fs::read(receiver.inbox().join("f")).unwrap() == std::fs::read(path).unwrap());
+    assert_eq!(receiver.names(), ["f"]);
+}
