@@ -1,6 +1,8 @@
 //! What the figures were taken on: they mean nothing without it.
 
 use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -27,6 +29,19 @@ impl Machine {
 /// The three load averages; the first is what says whether the machine was ours alone.
 pub(crate) fn load_average() -> String {
     first_line("/proc/loadavg").split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// Touches `bytes` of free memory, by a file in the memory-backed `dir` that is removed at once.
+///
+/// A virtual machine may have given its free pages back to its host, and then the first touch of each costs a
+/// fault there: the same copy takes a second or four, by what ran before it. Every row starts from touched memory.
+pub(crate) fn warm_memory(dir: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = tempfile::tempfile_in(dir)?;
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..bytes.div_ceil(zeros.len() as u64) {
+        file.write_all(&zeros)?;
+    }
+    Ok(())
 }
 
 fn first_line(path: &str) -> String {

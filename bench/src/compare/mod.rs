@@ -81,7 +81,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<(), Void> {
     let lab = Lab::new(arena, source, limit(args.size), dir.path())?;
     let load_at_start = machine::load_average();
     let mut collected: Vec<Collected> = rows.iter().map(|row| Collected::new(row)).collect();
-    take_rounds(args.rounds, &lab, &mut collected)?;
+    take_rounds(args, &lab, &mut collected)?;
     let circumstances = Circumstances {
         machine: Machine::read(),
         path: lab.arena.describe(),
@@ -102,9 +102,11 @@ pub(crate) fn run(args: &CompareArgs) -> Result<(), Void> {
     Ok(())
 }
 
-fn take_rounds(rounds: u32, lab: &Lab, collected: &mut [Collected]) -> Result<(), Void> {
+fn take_rounds(args: &CompareArgs, lab: &Lab, collected: &mut [Collected]) -> Result<(), Void> {
+    let rounds = args.rounds;
     for round in 1..=rounds {
         for row in collected.iter_mut().filter(|c| !c.is_void()) {
+            machine::warm_memory(&args.dir, args.size + WARM_EXTRA)?;
             let before = children_cpu_seconds();
             let mut taken = (row.row.measure)(lab);
             if interrupted() {
@@ -157,7 +159,7 @@ fn arena(args: &CompareArgs) -> Result<Arena, Void> {
 
 /// The source, one destination and what the TCP receiver keeps, all of it in memory.
 fn check_space(args: &CompareArgs) -> Result<(), Void> {
-    const COPIES: u64 = 3;
+    const COPIES: u64 = 4;
     let place = statvfs(&args.dir).map_err(|e| Void(format!("{}: {}", args.dir.display(), e.desc())))?;
     let free = place.blocks_available() * place.fragment_size();
     if free < COPIES * args.size {
@@ -169,6 +171,9 @@ fn check_space(args: &CompareArgs) -> Result<(), Void> {
     }
     Ok(())
 }
+
+/// Memory that a row uses beside its destination: socket buffers, staging.
+const WARM_EXTRA: u64 = 256 << 20;
 
 /// A command slower than 20 MB/s hangs.
 fn limit(size: u64) -> Duration {
