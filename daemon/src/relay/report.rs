@@ -43,8 +43,8 @@ pub struct Report {
 }
 
 impl Counts {
-    /// Adds those of another client.
-    pub(super) fn add(&mut self, other: &Counts) {
+    /// Adds those of another client or direction.
+    pub fn add(&mut self, other: &Counts) {
         // By name, so that a new field cannot be forgotten.
         let Counts {
             received,

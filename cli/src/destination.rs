@@ -1,0 +1,140 @@
+//! Where to: `HOST[:DEST]`.
+//!
+//! `HOST` is a peer's name, a DNS name or an address; an IPv6 address stands in brackets. Behind the colon stands a
+//! path beneath the default root, or `/NAME/path` beneath root NAME. Paths are bytes: names need not be UTF-8.
+
+use std::ffi::OsStr;
+use std::net::Ipv6Addr;
+use std::os::unix::ffi::OsStrExt;
+
+use udpxd::Code;
+
+use crate::escape;
+use crate::failure::Failure;
+
+/// A destination, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Destination {
+    /// A name or an address, without brackets.
+    pub(crate) host: String,
+    /// The root at the receiver; empty means its default.
+    pub(crate) root: String,
+    /// The path beneath it; empty means the root itself.
+    pub(crate) path: Vec<u8>,
+    /// The path looks like a port: worth a warning.
+    pub(crate) path_is_number: bool,
+}
+
+impl Destination {
+    pub(crate) fn parse(text: &OsStr) -> Result<Self, Failure> {
+        let bytes = text.as_bytes();
+        let shown = escape::bytes(bytes);
+        let (host, dest) = split(bytes).ok_or_else(|| bad(&shown, "has no closing bracket", EXAMPLES))?;
+        let host = std::str::from_utf8(host).map_err(|_| bad(&shown, "names no host", EXAMPLES))?;
+        if text.to_str().is_some_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
+            return Err(bad(&shown, "is an IPv6 address without brackets", &format!("Write [{shown}]")));
+        }
+        if host.is_empty() || host.contains(char::is_whitespace) || host.contains('/') {
+            return Err(bad(&shown, "names no host", EXAMPLES));
+        }
+        let (root, path) = match dest.strip_prefix(b"/") {
+            None => (String::new(), dest.to_vec()),
+            Some(rooted) => {
+                let end = rooted.iter().position(|&byte| byte == b'/').unwrap_or(rooted.len());
+                let (root, path) = rooted.split_at(end);
+                let root = std::str::from_utf8(root).ok().filter(|root| !root.is_empty());
+                let root = root.ok_or_else(|| bad(&shown, "names no root behind ':/'", EXAMPLES))?;
+                (root.to_owned(), path.strip_prefix(b"/").unwrap_or(path).to_vec())
+            }
+        };
+        let number = std::str::from_utf8(&path).ok().and_then(|path| path.parse::<u16>().ok());
+        Ok(Self { host: host.to_owned(), root, path, path_is_number: number.is_some_and(|port| port > 0) })
+    }
+}
+
+/// Host and path; `None` if a bracket stays open.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    if let Some(inner) = bytes.strip_prefix(b"[") {
+        let end = inner.iter().position(|&byte| byte == b']')?;
+        let rest = &inner[end + 1..];
+        return match rest.split_first() {
+            None => Some((&inner[..end], rest)),
+            Some((b':', dest)) => Some((&inner[..end], dest)),
+            Some(_) => None,
+        };
+    }
+    match bytes.iter().position(|&byte| byte == b':') {
+        Some(colon) => Some((&bytes[..colon], &bytes[colon + 1..])),
+        None => Some((bytes, b"")),
+    }
+}
+
+fn bad(shown: &str, what: &str, remedy: &str) -> Failure {
+    Failure::with_remedy(Code::Usage, format!("the destination {shown} {what}"), remedy)
+}
+
+const EXAMPLES: &str = "Write HOST, HOST:path, HOST:/ROOT/path or [2001:db8::1]:path";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<(String, String, String), String> {
+        match Destination::parse(OsStr::new(text)) {
+            Ok(to) => Ok((to.host, to.root, String::from_utf8(to.path).unwrap())),
+            Err(failure) => Err(failure.text),
+        }
+    }
+
+    #[test]
+    fn every_form() {
+        let table = [
+            ("bob", "bob", "", ""),
+            ("bob:", "bob", "", ""),
+            ("bob:a/b.iso", "bob", "", "a/b.iso"),
+            ("bob:a/", "bob", "", "a/"),
+            ("bob:a:b", "bob", "", "a:b"),
+            ("bob:/disk", "bob", "disk", ""),
+            ("bob:/disk/", "bob", "disk", ""),
+            ("bob:/disk/a/b", "bob", "disk", "a/b"),
+            ("192.0.2.1:x", "192.0.2.1", "", "x"),
+            ("[2001:db8::1]", "2001:db8::1", "", ""),
+            ("[2001:db8::1]:x", "2001:db8::1", "", "x"),
+            ("[fe80::1%eth0]:/r/x", "fe80::1%eth0", "r", "x"),
+        ];
+        for (text, host, root, path) in table {
+            assert_eq!(parse(text), Ok((host.into(), root.into(), path.into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_destination() {
+        for (text, what) in [
+            ("", "names no host"),
+            (":x", "names no host"),
+            ("a b:x", "names no host"),
+            ("dir/file", "names no host"),
+            ("[::1", "no closing bracket"),
+            ("[::1]x", "no closing bracket"),
+            ("2001:db8::1", "without brackets"),
+            ("bob:/", "names no root"),
+            ("bob://x", "names no root"),
+        ] {
+            assert!(parse(text).is_err_and(|error| error.contains(what)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_looks_like_a_port_is_noticed() {
+        let number = |text: &str| Destination::parse(OsStr::new(text)).unwrap().path_is_number;
+        assert!(number("bob:4433"));
+        assert!(!number("bob:70000") && !number("bob:44a") && !number("bob") && !number("bob:4433/"));
+    }
+
+    #[test]
+    fn paths_are_bytes() {
+        let to = Destination::parse(OsStr::from_bytes(b"bob:\xff\n")).unwrap();
+        assert_eq!(to.path, b"\xff\n");
+        assert!(Destination::parse(OsStr::from_bytes(b"\xff:x")).is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! The summary for people: a row for each stream, one for control packets, and the totals that they sum to.
+
+use std::time::Duration;
+
+use udpxd::report::{Row, Summary};
+
+use crate::{escape, units};
+
+/// The lines at the end of a push to `host`.
+pub(crate) fn summary(host: &str, summary: &Summary) -> String {
+    let mut text = String::new();
+    for file in &summary.files {
+        let path = escape::path(&file.path);
+        let host = escape::text(host);
+        if file.skipped {
+            text.push_str(&format!("{host}:{path}  was there and was left\n"));
+            continue;
+        }
+        text.push_str(&format!(
+            "{host}:{path}  {} in {}, {}\n  blake3 {}\n",
+            units::size(file.bytes),
+            units::time(Duration::try_from_secs_f64(file.seconds).unwrap_or_default()),
+            units::rate(if file.seconds > 0.0 { file.bytes as f64 / file.seconds } else { 0.0 }),
+            file.digest_hex(),
+        ));
+    }
+    format!("{text}\n{}{}\n", rows(summary), path(summary))
+}
+
+/// One line about the way that the packets went.
+pub(crate) fn path(summary: &Summary) -> String {
+    format!(
+        "rtt min {}, mean {}; {} packets taken for lost; datagrams of {} bytes",
+        units::time(Duration::from_micros(summary.rtt_min_us)),
+        units::time(Duration::from_micros(summary.rtt_mean_us)),
+        units::count(summary.lost),
+        units::count(summary.datagram.into()),
+    )
+}
+
+const HEAD: [&str; 11] = [
+    "stream",
+    "packets",
+    "frames",
+    "wire bytes",
+    "payload bytes",
+    "seconds",
+    "wire/s",
+    "payload/s",
+    "packets/s",
+    "retransmitted",
+    "duplicates",
+];
+
+/// The table.
+pub(crate) fn rows(summary: &Summary) -> String {
+    let mut lines = vec![HEAD.map(str::to_owned)];
+    for row in &summary.streams {
+        lines.push(cells(&row.stream.map_or_else(|| "-".into(), |number| number.to_string()), row));
+    }
+    lines.push(cells("control", &summary.control));
+    lines.push(cells("total", &summary.total));
+    let widths: Vec<usize> = (0..HEAD.len())
+        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for line in lines {
+        let [name, numbers @ ..] = &line;
+        text.push_str(&format!("{name:<width$}", width = widths[0]));
+        for (cell, width) in numbers.iter().zip(&widths[1..]) {
+            text.push_str(&format!("  {cell:>width$}"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn cells(name: &str, row: &Row) -> [String; 11] {
+    [
+        name.to_owned(),
+        units::count(row.packets),
+        units::count(row.frames),
+        units::count(row.wire_bytes),
+        units::count(row.payload_bytes),
+        format!("{:.3}", row.seconds),
+        units::rate(row.wire_rate()),
+        units::rate(row.payload_rate()),
+        units::count(row.packet_rate().round() as u64),
+        units::count(row.retransmitted),
+        units::count(row.duplicates),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let row = |stream, packets| Row {
+            stream,
+            packets,
+            wire_bytes: packets * 1000,
+            seconds: 2.0,
+            ..Row::default()
+        };
+        let report = Summary {
+            streams: vec![row(Some(1), 1_000_000), row(Some(2), 9)],
+            control: row(None, 12),
+            total: row(None, 1_000_021),
+            ..Summary::default()
+        };
+        let text = rows(&report);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 5);
+        assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{text}");
+        assert!(lines[1].starts_with("1        1,000,000") && lines[4].starts_with("total"), "{text}");
+    }
+}

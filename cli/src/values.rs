@@ -1,0 +1,83 @@
+//! Values as people write them on a command line.
+
+use std::time::Duration;
+
+use udpxd::config::{parse_rate, parse_size};
+
+/// `1%` or `0.1 %`, as a share of one.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match number {
+        Some(number) if (0.0..=100.0).contains(&number) => Ok(number / 100.0),
+        _ => Err("write a share as 1% or 0.1%, between 0% and 100%".into()),
+    }
+}
+
+/// `20ms`, `1.5s`, `500us`, `2min`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit.trim() {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "min" => 60.0,
+        _ => f64::NAN,
+    };
+    let seconds = number.parse::<f64>().map(|number| number * seconds);
+    seconds
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| *duration <= DURATION_MAX)
+        .ok_or_else(|| "write a time with its unit: 500us, 20ms, 1.5s or 2min".into())
+}
+
+/// `1gbit`, `250 Mbit/s`, `1.5g`: bits a second, at least one.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let number = lower.strip_suffix("bit").unwrap_or(&lower);
+    match parse_rate(number) {
+        Some(rate) if rate > 0 => Ok(rate),
+        _ => Err("write a rate in bits a second: 100mbit, 2.5gbit or 800000".into()),
+    }
+}
+
+/// `1GiB`, `256MiB`, `10 MB`: bytes.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| "write a size in bytes, or with a unit: 256MiB, 1GiB or 10MB".into())
+}
+
+/// Longer than any command runs; keeps sums of instants from overflowing.
+const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_values() {
+        assert_eq!(percent("1%"), Ok(0.01));
+        assert_eq!(percent("0.1 %"), Ok(0.001));
+        assert_eq!(duration("20ms"), Ok(Duration::from_millis(20)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2 min"), Ok(Duration::from_secs(120)));
+        assert_eq!(rate("1gbit"), Ok(1_000_000_000));
+        assert_eq!(rate("2.5 Gbit/s"), Ok(2_500_000_000));
+        assert_eq!(rate("100M"), Ok(100_000_000));
+        assert_eq!(size("256MiB"), Ok(256 << 20));
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_an_example() {
+        for text in ["", "1", "x%", "101%", "-1%", "nan%"] {
+            assert!(percent(text).is_err_and(|help| help.contains("1%")), "{text}");
+        }
+        for text in ["", "20", "ms", "-1s", "1 parsec", "9999999min", "1..2s"] {
+            assert!(duration(text).is_err_and(|help| help.contains("20ms")), "{text}");
+        }
+        for text in ["", "0", "fast", "1 gbyte"] {
+            assert!(rate(text).is_err_and(|help| help.contains("100mbit")), "{text}");
+        }
+        assert!(size("big").is_err());
+    }
+}
