@@ -96,7 +96,7 @@ impl RangeTracker {
         }
         self.end = end;
         let index = end / BLOCK;
-        if end > self.start && end % BLOCK != 0 && index >= self.first_block {
+        if end > self.start && !end.is_multiple_of(BLOCK) && index >= self.first_block {
             let at = (index - self.first_block) as usize;
             let want = self.block_span(index);
             if let Some(block) = self.blocks.get_mut(at)

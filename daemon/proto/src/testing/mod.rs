@@ -4,7 +4,7 @@ pub mod net;
 mod pair;
 mod pattern;
 
-pub use pair::{Delivered, End, Pair, PairConfig};
+pub use pair::{Delivered, End, Pair, PairConfig, Tap};
 pub use pattern::{Pattern, PatternSource, VerifyingSink};
 
 use crate::Random;

@@ -79,8 +79,11 @@ pub struct Pair {
     out: Vec<u8>,
     write_delay: Duration,
     /// Called with every sealed packet before it enters the network: sender, bytes.
-    pub tap: Option<Box<dyn FnMut(Side, &[u8])>>,
+    pub tap: Option<Box<Tap>>,
 }
+
+/// Sees a sealed packet and who sent it.
+pub type Tap = dyn FnMut(Side, &[u8]);
 
 struct NoSecrets;
 

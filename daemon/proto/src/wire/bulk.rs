@@ -68,6 +68,7 @@ impl BulkPrefix {
 
     /// Payload bytes.
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a parsed packet always has some")]
     pub fn len(&self) -> usize {
         usize::from(self.frame.length.get())
     }

@@ -86,7 +86,7 @@ impl<'a> Sack<'a> {
         let (head, map) = super::split_off::<SackBody>(body)?;
         let (lo, span) = (head.lo.get(), head.span.get());
         let hi = lo.checked_add(u64::from(span))?;
-        if lo % 64 != 0 || span == 0 || span as usize > crate::limits::PACKETS_TRACKED_MAX {
+        if !lo.is_multiple_of(64) || span == 0 || span as usize > crate::limits::PACKETS_TRACKED_MAX {
             return None;
         }
         let map = match head.map.get() {
