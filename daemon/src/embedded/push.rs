@@ -218,13 +218,13 @@ impl<'e> Push<'e> {
             Report::Connected { session, address, rtt, replaces } => {
                 self.on_connected(session, address, rtt, replaces);
             }
-            Report::ConnectFailed { tag, failure } => {
-                if tag == u64::from(self.knocking.rounds) && self.session.is_none() {
-                    self.knocking.open = self.knocking.open.saturating_sub(1);
-                    self.knocking.failure = Some(failure);
-                    // The next address need not wait for its turn.
-                    self.knocking.next = self.knocking.next.map(|next| next.min(Instant::now()));
-                }
+            Report::ConnectFailed { tag, failure }
+                if tag == u64::from(self.knocking.rounds) && self.session.is_none() =>
+            {
+                self.knocking.open = self.knocking.open.saturating_sub(1);
+                self.knocking.failure = Some(failure);
+                // The next address need not wait for its turn.
+                self.knocking.next = self.knocking.next.map(|next| next.min(Instant::now()));
             }
             Report::Put { session, file, news, pulse } if Some(session) == self.session => {
                 self.last_contact = Instant::now();

@@ -296,7 +296,7 @@ impl Engine {
         let session = Session::new(config, *established, now);
         let address = connect.address;
         let peer = Peer::Server { connect: Box::new(connect), doubted: false };
-        let driver = Driver::new(session, place, peer, peer_key, now);
+        let driver = Driver::new(session, &place, peer, peer_key, now);
         self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
         self.outbox.push(Report::Connected { session: key, address, rtt, replaces });
     }
@@ -347,7 +347,7 @@ impl Engine {
             now.saturating_since(began).clamp(Duration::from_micros(50), Duration::from_secs(1));
         let place = Place { key: self.next_key(), wire, to: Some(from), address: from };
         let session = Session::new(config, established, now);
-        let driver = Driver::new(session, place, peer, peer_key, now);
+        let driver = Driver::new(session, &place, peer, peer_key, now);
         self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
     }
 

@@ -122,8 +122,8 @@ pub(crate) struct Place {
 }
 
 impl Driver {
-    pub(crate) fn new(session: Session, place: Place, peer: Peer, peer_key: PublicKey, now: Time) -> Self {
-        let Place { key, wire, to, address } = place;
+    pub(crate) fn new(session: Session, place: &Place, peer: Peer, peer_key: PublicKey, now: Time) -> Self {
+        let &Place { key, wire, to, address } = place;
         Self {
             session,
             key,

@@ -49,7 +49,7 @@ impl Engine {
         // Most buffers belong to one session: the last one found is asked first.
         let mut last: Option<(LaneId, u32)> = None;
         for received in batch.iter() {
-            let arrival = Arrival { ecn: received.ecn, ..Arrival::default() };
+            let arrival = Arrival { ecn: received.ecn };
             for datagram in received.datagrams() {
                 let Ok((header, _)) = Header::parse(datagram) else {
                     self.on_other(at, received.from, datagram, now);

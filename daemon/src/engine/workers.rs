@@ -41,21 +41,6 @@ impl Queue {
     pub(crate) fn clerk(&mut self, job: ClerkJob) {
         self.clerk.push_back(job);
     }
-
-    #[cfg(test)]
-    pub(crate) fn next_read(&mut self) -> Option<ReadRequest> {
-        self.reads.pop_front()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn next_write(&mut self) -> Option<WriteJob> {
-        self.writes.pop_front()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn next_clerk(&mut self) -> Option<ClerkJob> {
-        self.clerk.pop_front()
-    }
 }
 
 impl Workers {

@@ -19,6 +19,8 @@ mod codes;
 pub(crate) mod put;
 pub(crate) mod stripe;
 pub(crate) mod take;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! A receiving daemon in this process and a way to send to it.
 #![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,171 @@
+//! `udpxd` as a process of its own: its command line, its end by signals, and what a kill leaves behind.
+#![allow(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{file, names, send, send_in_background};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use udpxd::embedded::{PushFile, PushRequest};
+use udpxd::identity;
+use udpxd::{Code, PublicKey, RatePolicy, StaticSecret};
+
+struct Process {
+    directory: TempDir,
+    child: Child,
+    address: SocketAddr,
+    key: PublicKey,
+    alice: StaticSecret,
+}
+
+impl Process {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let alice = identity::ephemeral().unwrap();
+        let path = directory.path();
+        let config = format!(
+            "listen = [\"127.0.0.1:0\"]\nidentity = {:?}\ninbox = {:?}\n[[peer]]\nname = \"alice\"\nkey = \"{}\"\n",
+            path.join("identity"),
+            path.join("inbox"),
+            identity::key_text(&alice.public()),
+        );
+        std::fs::write(path.join("udpxd.toml"), config).unwrap();
+        let (child, address) = spawn(&directory, "127.0.0.1:0");
+        let key = identity::load(&path.join("identity")).unwrap().public();
+        Self { directory, child, address, key, alice }
+    }
+
+    /// Kills it without warning.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on its port.
+    fn restart(&mut self) {
+        self.child = spawn(&self.directory, &self.address.to_string()).0;
+    }
+
+    fn inbox(&self) -> PathBuf {
+        self.directory.path().join("inbox/alice")
+    }
+
+    fn request(&self, path: PathBuf) -> PushRequest {
+        let request = PushRequest::new(self.key, vec![self.address], self.alice.clone());
+        PushRequest { files: vec![PushFile::Path(path)], ..request }
+    }
+
+    fn terminate(&mut self, signal: Signal) -> Duration {
+        let begin = Instant::now();
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        begin.elapsed()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts the program and reads its log until it says where it listens.
+fn spawn(directory: &TempDir, listen: &str) -> (Child, SocketAddr) {
+    let config = directory.path().join("udpxd.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let rest = text.split_once('\n').unwrap().1;
+    std::fs::write(&config, format!("listen = [\"{listen}\"]\n{rest}")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_udpxd"))
+        .args(["run", "--config"])
+        .arg(&config)
+        .env("NO_COLOR", "1")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it listened");
+    }
+    let address =
+        line.split_whitespace().find_map(|word| word.strip_prefix("address=")).unwrap().parse().unwrap();
+    // Somebody has to read the rest, or it would block.
+    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    (child, address)
+}
+
+#[test]
+fn a_file_arrives_and_the_process_ends_on_a_signal() {
+    let mut process = Process::start();
+    let source = tempfile::tempdir().unwrap();
+    let path = file(source.path(), "f", 9 << 20);
+    send(process.request(path.clone())).0.unwrap();
+    assert!(std::fs::read(process.inbox().join("f")).unwrap() == std::fs::read(path).unwrap());
+    assert!(process.terminate(Signal::SIGTERM) < Duration::from_secs(2));
+}
+
+#[test]
+fn a_signal_in_mid_transfer_removes_the_part_and_the_sender_hears_of_it() {
+    let mut process = Process::start();
+    let source = tempfile::tempdir().unwrap();
+    let mut request = process.request(file(source.path(), "f", 32 << 20));
+    request.policy = RatePolicy::Fixed { bps: 100e6 };
+    request.give_up_after = Duration::from_secs(2);
+    request.connect_timeout = Duration::from_secs(2);
+    let push = send_in_background(request);
+    std::thread::sleep(Duration::from_millis(800));
+    assert_eq!(names(&process.inbox()).len(), 1);
+    process.terminate(Signal::SIGINT);
+    assert!(names(&process.inbox()).is_empty());
+    let error = push.join().unwrap().0.unwrap_err();
+    assert!(matches!(error.code, Code::Unreachable | Code::TryAgain), "{error}");
+}
+
+#[test]
+fn a_kill_in_mid_transfer_leaves_no_torn_file_and_the_push_goes_on_when_it_is_back() {
+    let mut process = Process::start();
+    let source = tempfile::tempdir().unwrap();
+    let path = file(source.path(), "f", 24 << 20);
+    let mut request = process.request(path.clone());
+    request.policy = RatePolicy::Fixed { bps: 100e6 };
+    let push = send_in_background(request);
+    std::thread::sleep(Duration::from_millis(900));
+    process.kill();
+    assert!(!process.inbox().join("f").exists());
+    std::thread::sleep(Duration::from_millis(500));
+    process.restart();
+    let (result, events) = push.join().unwrap();
+    let summary = result.unwrap_or_else(|error| panic!("{error} after {events:?}"));
+    assert_eq!(summary.sessions, 2, "{events:?}");
+    assert!(std::fs::read(process.inbox().join("f")).unwrap() == std::fs::read(path).unwrap());
+}
+
+#[test]
+fn the_command_line_checks_configurations() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.toml");
+    let check = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_udpxd"))
+            .args(["check", "--config"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), said)
+    };
+    let (code, said) = check("");
+    assert!(code == Some(0) && said.contains("127.0.0.1:48379"), "{said}");
+    let (code, said) = check("\nlisten_at = 7\n");
+    assert_eq!(code, Some(i32::from(Code::Config.exit())));
+    assert!(said.contains("c.toml:2: unknown key 'listen_at'; did you mean 'listen'?"), "{said}");
+}
