@@ -1,0 +1,269 @@
+//! A peer that holds the keys and says whatever it likes: nothing panics, credit and memory stay bounded,
+//! and the session either goes on or ends by saying why.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use udpx_proto::handshake::{
+    Accept, Acceptor, AcceptorConfig, Credential, Directory, Established, Incoming, Initiator,
+    InitiatorConfig, Progress, Psk, PublicKey, StaticSecret, TicketId,
+};
+use udpx_proto::keys::LaneKeys;
+use udpx_proto::messages::Envelope;
+use udpx_proto::testing::SimRandom;
+use udpx_proto::testing::net::SimRng;
+use udpx_proto::wire::TAG;
+use udpx_proto::wire::bulk::BulkPrefix;
+use udpx_proto::wire::frame::{FrameWriter, Open};
+use udpx_proto::wire::header::{Header, Kind};
+use udpx_proto::wire::sack::{SackBuilder, SackInfo};
+use udpx_proto::{
+    Arrival, ChunkRef, LaneId, OpenStream, Params, PayloadSink, PayloadSource, Plan, RequestId, Session,
+    StreamId, Time,
+};
+
+struct Nobody;
+
+impl Directory for Nobody {
+    fn psk(&self, _: &PublicKey) -> Option<Psk> {
+        None
+    }
+
+    fn ticket(&self, _: &TicketId) -> Option<Psk> {
+        None
+    }
+}
+
+/// The hostile end's secrets, and the honest end's.
+fn handshake(rng: &mut SimRandom) -> (Established, Established) {
+    let (a, b) = (StaticSecret::generate(rng), StaticSecret::generate(rng));
+    let params = Params {
+        version: 1,
+        plain_ok: false,
+        mtu_max: 1500,
+        staging_credit: 1 << 20,
+        lanes_max: 4,
+        max_ack_delay_us: 25_000,
+        has_aes: true,
+    };
+    let config = InitiatorConfig {
+        local: &a,
+        remote: b.public(),
+        credential: Credential::None,
+        params: params.clone(),
+        lane: LaneId(1),
+    };
+    let mut initiator = Initiator::new(config, Time::ZERO, rng).expect("a usable key");
+    let config = AcceptorConfig { local: b, params, cookie_threshold: 64 };
+    let mut acceptor = Acceptor::new(config, Time::ZERO, rng).with_null_cipher();
+    let from: SocketAddr = ([127, 0, 0, 1], 1).into();
+    let mut reply = Vec::new();
+    let incoming = Incoming { from, datagram: initiator.packet(), lane: LaneId(2) };
+    let accept = acceptor.handle_hello(Time::ZERO, incoming, &Nobody, rng, &mut reply);
+    let Accept::Established(honest) = accept else { panic!("the HELLO is good") };
+    let Ok(Progress::Done(hostile)) = initiator.handle(Time::ZERO, &reply) else {
+        panic!("the REPLY is good")
+    };
+    (*hostile, *honest)
+}
+
+/// Source and staging memory; offsets are of no interest.
+struct Memory {
+    bytes: Vec<u8>,
+    unwritten: u64,
+}
+
+impl PayloadSource for Memory {
+    fn chunk(&self, chunk: ChunkRef) -> Option<&[u8]> {
+        self.bytes.get(..chunk.len as usize)
+    }
+}
+
+impl PayloadSink for Memory {
+    fn stage(&mut self, _: StreamId, offset: u64, len: usize) -> Option<&mut [u8]> {
+        assert!(len > 0 && offset / (1 << 20) == (offset + (len as u64 - 1)) / (1 << 20), "one block");
+        self.bytes.get_mut(..len)
+    }
+
+    fn commit(&mut self, _: StreamId, _: u64, len: usize, _: bool) {
+        self.unwritten += len as u64;
+    }
+}
+
+/// The peer: what it says is chance, and a share `wild` of its numbers are those where arithmetic goes
+/// wrong. With few of them a session lasts long enough to get into odd states.
+struct Hostile {
+    rng: SimRng,
+    wild: f64,
+    keys: LaneKeys,
+    number: u64,
+    /// End of what was sent on stream 0.
+    control: u64,
+}
+
+impl Hostile {
+    fn value(&mut self, ordinary: u64) -> u64 {
+        let rng = &mut self.rng;
+        if !rng.chance(self.wild) {
+            return rng.below(ordinary.max(1));
+        }
+        let near = rng.below(3);
+        match rng.below(6) {
+            0 => u64::MAX - near,
+            1 => (1 << 62) - 1 + near,
+            2 => (1 << 32) - 1 + near,
+            3 => (1 << 20) * rng.below(5000) + near,
+            4 => (1 << 62) - (1 << 20) * rng.below(3) - near,
+            _ => rng.next_u64(),
+        }
+    }
+
+    fn stream(&mut self) -> StreamId {
+        match self.rng.below(8) {
+            0 if self.rng.chance(self.wild) => StreamId(self.rng.next_u64() as u32),
+            1 => StreamId::new(1 + self.rng.below(4) as u32, self.rng.below(3) as u32),
+            _ => StreamId::new(1 + self.rng.below(3) as u32, 0),
+        }
+    }
+
+    fn control_frame(&mut self, writer: &mut FrameWriter<'_>) -> bool {
+        let body = vec![0; self.rng.below(100) as usize];
+        let (kind, length) = if self.rng.chance(self.wild) {
+            ([1, 2, 16, 19, 22, 999][self.rng.below(6) as usize], self.value(1 << 20) as usize)
+        } else {
+            (999, body.len())
+        };
+        let envelope = Envelope::new(kind, 1, length);
+        let offset = if self.rng.chance(self.wild) { self.value(1 << 22) } else { self.control };
+        let written = writer.stream(StreamId::CONTROL, offset, bytemuck::bytes_of(&envelope), &body);
+        if written && offset == self.control {
+            self.control += 8 + body.len() as u64;
+        }
+        written
+    }
+
+    fn sack_frame(&mut self, sent: u64, writer: &mut FrameWriter<'_>) -> bool {
+        let lo = self.value(sent) & !63;
+        let most = if self.rng.chance(self.wild) { sent + 200 } else { sent };
+        let hi = lo.saturating_add(1 + self.rng.below(most.saturating_sub(lo)).min(100_000));
+        let words: Vec<u64> = (0..(hi - lo).div_ceil(64)).map(|_| self.rng.next_u64()).collect();
+        let (newest, wild) = (self.value(sent), self.rng.next_u64());
+        let lane = LaneId(if self.rng.chance(0.1) { 7 } else { 1 });
+        let (overruns, ecn) = (wild as u32, [0, 1, (wild >> 32) as u32]);
+        let info = SackInfo { lane, delay_us: wild as u32, newest, lo, hi, overruns, ecn };
+        let mut builder = SackBuilder::default();
+        let (body, map) = builder.build(&info, &words);
+        writer.sack(&body, map)
+    }
+
+    /// One frame of any kind.
+    fn frame(&mut self, sent: u64, writer: &mut FrameWriter<'_>) {
+        let id = self.stream();
+        let data = vec![3; self.rng.below(1000) as usize];
+        match self.rng.below(14) {
+            0 => writer.ping(&data),
+            1 => writer.pong(b"never asked"),
+            2 => self.control_frame(writer),
+            3..=5 => writer.stream(id, self.value(9 << 20), &data, b""),
+            6 | 7 => {
+                let start = self.value(1 << 20);
+                let end = self.rng.chance(0.8).then(|| start.saturating_add(self.value(64 << 20)));
+                writer.open(&Open { stream: id, weight: 1, request: RequestId(1), start, end })
+            }
+            8 => writer.end(id, self.value(64 << 20)),
+            9 => writer.reset(id, 1, self.value(1 << 16)),
+            10 => self.sack_frame(sent, writer),
+            11 => writer.credit(self.value(1 << 30), self.value(1 << 30)),
+            12 => writer.lowest(LaneId(2), self.value(1 << 20) as u32, self.value(self.number + 1)),
+            _ => writer.path_challenge(self.value(9)) && writer.path_response(self.value(9)),
+        };
+    }
+
+    /// A packet that opens, with anything in it.
+    fn packet(&mut self, sent: u64) -> Vec<u8> {
+        self.number += if self.rng.chance(0.05) { self.rng.below(100_000) } else { 1 };
+        let number = self.number;
+        let (mut packet, plaintext);
+        if self.rng.chance(0.3) {
+            plaintext = vec![9; 1 + self.rng.below(1400) as usize];
+            let header = Header::new(Kind::Bulk, 0, LaneId(2), number);
+            let (stream, offset) = (self.stream(), self.value(9 << 20));
+            let prefix = BulkPrefix::new(header, stream, offset, plaintext.len() as u16);
+            packet = bytemuck::bytes_of(&prefix).to_vec();
+        } else {
+            let mut frames = Vec::new();
+            if self.rng.chance(self.wild / 10.0) {
+                frames.extend((0..self.rng.below(60)).map(|_| self.rng.below(16) as u8));
+            } else {
+                for _ in 0..1 + self.rng.below(4) {
+                    self.frame(sent, &mut FrameWriter::new(&mut frames, 1400));
+                }
+            }
+            plaintext = frames;
+            let header = Header::new(Kind::Mixed, 0, LaneId(2), number);
+            packet = bytemuck::bytes_of(&header).to_vec();
+        }
+        let head = packet.len();
+        packet.resize(head + plaintext.len() + TAG, 0);
+        let (aad, sealed) = packet.split_at_mut(head);
+        self.keys.seal(number, aad, &plaintext, sealed);
+        packet
+    }
+}
+
+/// One session against a peer of this seed; how many packets it took.
+fn attack(seed: u64) -> u64 {
+    let (hostile, honest) = handshake(&mut SimRandom(SimRng::new(seed)));
+    let keys = LaneKeys::new(&hostile.secrets, 0, hostile.role, hostile.suite, Time::ZERO);
+    let mut rng = SimRng::stream(seed, 1);
+    let wild = [0.0, 0.002, 0.02, 0.2][rng.below(4) as usize];
+    let mut peer = Hostile { rng: SimRng::stream(seed, 2), wild, keys, number: 0, control: 0 };
+    let mut now = Time::from_nanos(1_000_000_000);
+    let mut config = common::session();
+    config.staging_budget = 1 << 20;
+    let mut session = Session::new(config, honest, now);
+    for request in 1..4 {
+        let open = OpenStream { request: RequestId(request), start: 0, end: Some(1 << 24), weight: 1 };
+        let stream = session.open_stream(open).expect("the first ones");
+        session.extend_stream(stream, 1 << 24);
+    }
+    let mut memory = Memory { bytes: vec![0; 1 << 16], unwritten: 0 };
+    let (mut plan, mut train) = (Plan::new(), vec![0; 1 << 16]);
+    for _ in 0..400 {
+        let packet = peer.packet(session.stats().sent_packets);
+        let _ = session.handle_datagram(now, &Arrival { ecn: 2 }, &packet, &mut memory);
+        session.end_of_batch(now);
+        session.bytes_written(std::mem::take(&mut memory.unwritten));
+        for _ in 0..20 {
+            if !session.poll_transmit(now, &mut plan) {
+                break;
+            }
+            session.seal(&plan, &memory, &mut train).expect("it is in memory");
+        }
+        while session.poll_event().is_some() {}
+        now = now + Duration::from_micros(rng.log_uniform(1, 100_000));
+        if session.next_deadline(now).is_some_and(|at| at <= now) {
+            session.handle_timeout(now);
+        }
+        if !session.is_open() {
+            break;
+        }
+    }
+    session.stats().received_packets
+}
+
+#[test]
+fn nothing_a_peer_says_is_a_panic() {
+    let (mut most, mut failed) = (0, Vec::new());
+    for seed in 0..3000 {
+        let result = std::panic::catch_unwind(|| attack(seed));
+        match result {
+            Ok(received) => most = most.max(received),
+            Err(_) => failed.push(seed),
+        }
+    }
+    assert!(failed.is_empty(), "these seeds made the session panic: {failed:?}");
+    assert!(most > 50, "some sessions last: {most}");
+}
