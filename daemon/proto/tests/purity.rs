@@ -114,8 +114,7 @@ fn the_core_is_sans_io() {
 
 #[test]
 fn hash_maps_with_random_order_stay_out_of_the_core() {
-    // Their order differs from run to run, so a seed would not replay. Look-ups alone are harmless in
-    // the simulator, and the handshake's table is never walked in order of hash.
+    // Their order differs from run to run, so a seed would not replay; the harness only looks things up.
     let allowed = |line: &Line| line.file.components().any(|part| part.as_os_str() == "testing");
     let lines = source("daemon/proto/src");
     refuse(&lines, &["HashMap", "HashSet"], allowed, "the order of a hash map is no function of a seed");
