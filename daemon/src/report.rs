@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use udpx_proto::{Code, StreamStats};
+use udpx_udp::SyscallCounters;
 
 /// Why a job failed.
 #[derive(Clone, PartialEq, Debug)]
@@ -122,6 +123,39 @@ fn rate(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
+/// What a socket did: how well batching works.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct SocketReport {
+    /// Calls of `sendmmsg`.
+    pub send_calls: u64,
+    /// Trains (GSO messages and single packets) that were sent.
+    pub sent_trains: u64,
+    /// Datagrams that were sent.
+    pub sent_datagrams: u64,
+    /// Datagrams that the kernel did not take.
+    pub dropped_datagrams: u64,
+    /// Calls of `recvmmsg`, those that found nothing included.
+    pub receive_calls: u64,
+    /// Buffers (GRO aggregates and single packets) that were filled.
+    pub received_buffers: u64,
+    /// Datagrams in them.
+    pub received_datagrams: u64,
+}
+
+impl From<SyscallCounters> for SocketReport {
+    fn from(counters: SyscallCounters) -> Self {
+        Self {
+            send_calls: counters.sendmmsg_calls,
+            sent_trains: counters.sent_trains,
+            sent_datagrams: counters.sent_datagrams,
+            dropped_datagrams: counters.dropped_datagrams,
+            receive_calls: counters.recvmmsg_calls,
+            received_buffers: counters.received_buffers,
+            received_datagrams: counters.received_datagrams,
+        }
+    }
+}
+
 /// One file that arrived.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FileSummary {
@@ -176,6 +210,8 @@ pub struct Summary {
     pub datagram: u16,
     /// Sessions that were needed.
     pub sessions: u32,
+    /// The socket of the last one.
+    pub socket: SocketReport,
 }
 
 impl Summary {

@@ -135,7 +135,7 @@ fn garbage_at_the_port_does_not_disturb_a_transfer() {
             let len = [0, 1, 15, 16, 17, 48, 1200, 1472, 9000, 65_507][sent as usize % 10];
             let mut datagram = noise[..len].to_vec();
             // Half of them look like packets of a session, or like handshakes.
-            if let (Some(first), true) = (datagram.first_mut(), sent % 2 == 0) {
+            if let (Some(first), true) = (datagram.first_mut(), sent.is_multiple_of(2)) {
                 *first = 0x10 | [1, 2, 3, 8, 9, 10, 11, 12][(sent / 2) as usize % 8];
             }
             let _ = socket.send_to(&datagram, to);

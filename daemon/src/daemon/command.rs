@@ -81,7 +81,7 @@ fn run(path: &std::path::Path) -> Result<(), DaemonError> {
 fn log(event: &DaemonEvent) {
     match event {
         DaemonEvent::Connected { peer, from } => tracing::info!(peer, %from, "connected"),
-        DaemonEvent::Disconnected { peer, from, code, text } => {
+        DaemonEvent::Disconnected { peer, from, code, text, .. } => {
             tracing::info!(peer, %from, code = code.kind(), ?text, "disconnected");
         }
         DaemonEvent::Refused { key, from } => {

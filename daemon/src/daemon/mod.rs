@@ -18,7 +18,7 @@ use crate::engine::access::{Access, Peers};
 use crate::engine::report::Report;
 use crate::engine::{EngineConfig, EngineHandle};
 use crate::identity::{self, IdentityError};
-use crate::report::FileSummary;
+use crate::report::{FileSummary, SocketReport};
 use crate::storage::vault::{NullVault, RootVault, Vault, VaultError};
 use crate::transfer::take::Place;
 
@@ -86,6 +86,8 @@ pub enum DaemonEvent {
         code: Code,
         /// The same in words, partly the peer's: escape it before it is shown.
         text: String,
+        /// The listening socket, all sessions so far.
+        socket: SocketReport,
     },
     /// An unknown key knocked and was refused.
     Refused {
@@ -145,6 +147,8 @@ impl Daemon {
             receive_buffer: config.receive_buffer,
             gso: config.gso,
             mtu_max: config.mtu_max,
+            #[cfg(test)]
+            inject: None,
         });
         let engine = engine.map_err(|error| match error {
             crate::engine::StartError::Bind(..) => DaemonError::Bind(error.to_string()),
@@ -203,8 +207,8 @@ fn event(report: Report) -> Option<DaemonEvent> {
     Some(match report {
         Report::Arrived { peer, from } => DaemonEvent::Connected { peer, from },
         Report::Unknown { key, from } => DaemonEvent::Refused { key, from },
-        Report::Left { peer, from, failure, .. } => {
-            DaemonEvent::Disconnected { peer, from, code: failure.code, text: failure.text }
+        Report::Left { peer, from, failure, socket } => {
+            DaemonEvent::Disconnected { peer, from, code: failure.code, text: failure.text, socket }
         }
         Report::Received { peer, file } => DaemonEvent::Received { peer, file },
         Report::NotReceived { peer, path, failure } => {

@@ -88,6 +88,8 @@ impl<'e> Push<'e> {
             receive_buffer: 4 << 20,
             gso: request.gso,
             mtu_max: request.mtu_max,
+            #[cfg(test)]
+            inject: None,
         });
         let engine = engine.map_err(|error| JobError::with_remedy(Code::Io, error.to_string()))?;
         let began = Instant::now();
@@ -234,7 +236,8 @@ impl<'e> Push<'e> {
             Report::Quiet { session, silent_for } if Some(session) == self.session => {
                 (self.events)(Event::Quiet { silent_for });
             }
-            Report::Ended { session, failure, stats } => {
+            Report::Ended { session, failure, stats, socket } => {
+                self.summary.socket = socket;
                 self.account(&stats);
                 if Some(session) == self.session {
                     self.on_lost(failure)?;
@@ -365,7 +368,8 @@ impl<'e> Push<'e> {
         let end = Instant::now() + CLOSING;
         while Instant::now() < end {
             match self.engine.next(CLOSING) {
-                Ok(Some(Report::Ended { session: ended, stats, .. })) => {
+                Ok(Some(Report::Ended { session: ended, stats, socket, .. })) => {
+                    self.summary.socket = socket;
                     self.account(&stats);
                     if ended == session {
                         return;

@@ -386,6 +386,7 @@ impl Engine {
 
     /// Ends an association and frees its lanes and its socket.
     pub(crate) fn remove(&mut self, index: u32) {
+        let socket = self.socket_report(index);
         let Some(association) = self.associations[index as usize].take() else { return };
         let wire = association.wire();
         let lanes: Vec<LaneId> = match &association {
@@ -397,7 +398,10 @@ impl Engine {
         if let Association::Open(driver) = association {
             let now = self.clock.now();
             let Self { pool, workers, outbox, random, tags, .. } = self;
-            driver.dismantle(&mut super::Cx { now, pool, queue: workers.queue(), outbox, random, tags });
+            driver.dismantle(
+                socket,
+                &mut super::Cx { now, pool, queue: workers.queue(), outbox, random, tags },
+            );
         }
         self.release_wire(wire);
     }
@@ -420,6 +424,14 @@ impl Engine {
     }
 
     pub(crate) fn add_wire(&mut self, socket: Socket, listening: bool) -> Result<usize, Failure> {
+        #[cfg(test)]
+        let socket = {
+            let mut socket = socket;
+            if let Some(inject) = self.config.inject {
+                socket.inject_send(inject());
+            }
+            socket
+        };
         let at = self.wires.iter().position(Option::is_none).unwrap_or(self.wires.len());
         let wire = Wire::new(socket, self.poll.registry(), Token(FIRST_WIRE + at), listening);
         let mut wire = wire.map_err(|error| Failure::new(Code::Io, format!("No socket: {error}.")))?;

@@ -16,7 +16,7 @@ use super::sources::Sources;
 use super::staging::{Staging, StagingPool};
 use super::workers::Queue;
 use crate::identity::OsRandom;
-use crate::report::{FileSummary, Row};
+use crate::report::{FileSummary, Row, SocketReport};
 use crate::storage::blocks::Block;
 use crate::storage::readers::ReadReply;
 use crate::storage::source::Source;
@@ -375,17 +375,17 @@ impl Driver {
     }
 
     /// The same, as whoever opened it wants it: nothing of it is awaited any more.
-    pub(crate) fn close_by_command(&mut self, code: Code, text: &str, cx: &mut Cx<'_>) {
+    pub(crate) fn close_by_command(&mut self, code: Code, text: &str, socket: SocketReport, cx: &mut Cx<'_>) {
         self.close(code, text, cx.now);
         if !std::mem::replace(&mut self.closed, true) {
             self.puts.clear();
             let (failure, stats) = (Failure::new(code, text), Box::new(self.session.stats()));
-            cx.outbox.push(Report::Ended { session: self.key, failure, stats });
+            cx.outbox.push(Report::Ended { session: self.key, failure, stats, socket });
         }
     }
 
     /// Gives everything back. What is unfinished will not be finished.
-    pub(crate) fn dismantle(mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn dismantle(mut self, socket: SocketReport, cx: &mut Cx<'_>) {
         let failure = self.end.take().unwrap_or_else(|| Failure::new(Code::Done, "The session was closed."));
         let lost = Failure::new(
             Code::TryAgain,
@@ -401,9 +401,16 @@ impl Driver {
         match self.peer {
             // It was told when we closed it.
             Peer::Server { .. } if self.closed => {}
-            Peer::Server { .. } => cx.outbox.push(Report::Ended { session: self.key, failure, stats }),
+            Peer::Server { .. } => {
+                cx.outbox.push(Report::Ended { session: self.key, failure, stats, socket })
+            }
             Peer::Known(access) if self.session.is_confirmed() => {
-                cx.outbox.push(Report::Left { peer: access.name.clone(), from: self.address, failure });
+                cx.outbox.push(Report::Left {
+                    peer: access.name.clone(),
+                    from: self.address,
+                    failure,
+                    socket,
+                });
             }
             Peer::Known(_) | Peer::Unknown { .. } => {}
         }

@@ -35,6 +35,9 @@ pub(crate) struct EngineConfig {
     pub(crate) gso: bool,
     /// Largest IP packet, bytes.
     pub(crate) mtu_max: u16,
+    /// Stands between each socket and the kernel.
+    #[cfg(test)]
+    pub(crate) inject: Option<fn() -> udpx_udp::testing::SendInjector>,
 }
 
 impl EngineConfig {
@@ -123,7 +126,7 @@ impl EngineHandle {
             lanes: LaneTable::new(0),
             associations: Vec::new(),
             acceptor,
-            receive: RecvBatch::new(RecvBatch::BUFFERS),
+            receive: Some(RecvBatch::new(RecvBatch::BUFFERS)),
             touched: Vec::with_capacity(64),
             shipper: Shipper::new(),
             pool: StagingPool::new(config.staging),

@@ -24,6 +24,8 @@ mod receive;
 pub(crate) mod report;
 mod sources;
 mod staging;
+#[cfg(test)]
+mod tests;
 mod transmit;
 mod wire;
 pub(crate) mod workers;
@@ -51,6 +53,7 @@ use self::transmit::Shipper;
 use self::wire::Wire;
 use self::workers::Workers;
 use crate::identity::OsRandom;
+use crate::report::SocketReport;
 use crate::storage::source::guard_thread;
 use crate::storage::writers::WriteReply;
 use crate::transfer::take::WrittenBlock;
@@ -68,7 +71,8 @@ pub(crate) struct Engine {
     associations: Vec<Option<Association>>,
     /// Answers those who knock; `None` if this engine only calls.
     acceptor: Option<Acceptor>,
-    receive: RecvBatch,
+    /// Lent to the receive call that is under way.
+    receive: Option<RecvBatch>,
     /// Sessions that the batch at hand has touched.
     touched: Vec<u32>,
     shipper: Shipper,
@@ -188,7 +192,10 @@ impl Engine {
                 }
                 Ok(Command::Close { session, code, text }) => {
                     if let Some(index) = self.find(session) {
-                        self.with_driver(index, now, |driver, cx| driver.close_by_command(code, &text, cx));
+                        let socket = self.socket_report(index);
+                        self.with_driver(index, now, |driver, cx| {
+                            driver.close_by_command(code, &text, socket, cx)
+                        });
                     }
                 }
                 Ok(Command::Stop) => self.stop(now),
@@ -297,6 +304,13 @@ impl Engine {
             association.as_mut().and_then(Association::driver).is_some_and(|driver| driver.key == key)
         };
         self.associations.iter_mut().position(has).map(|index| index as u32)
+    }
+
+    /// What the socket of an association has done.
+    fn socket_report(&self, index: u32) -> SocketReport {
+        let wire = self.associations.get(index as usize).and_then(Option::as_ref).map(Association::wire);
+        let wire = wire.and_then(|at| self.wires.get(at)).and_then(Option::as_ref);
+        wire.map(|wire| wire.socket.counters().into()).unwrap_or_default()
     }
 
     fn peers(&self) -> &Peers {

@@ -14,7 +14,7 @@ impl Engine {
     /// One receive call on a socket that is readable, and what it brought.
     pub(crate) fn receive(&mut self, at: usize) {
         let Some(wire) = self.wires[at].as_mut().filter(|wire| wire.readable) else { return };
-        let mut batch = std::mem::replace(&mut self.receive, RecvBatch::with_buffer_bytes(1, 1));
+        let Some(mut batch) = self.receive.take() else { return };
         let received = wire.socket.recv(&mut batch);
         let hint = wire.socket.take_hint();
         let overruns = wire.take_overruns();
@@ -34,8 +34,8 @@ impl Engine {
             self.on_refused(at, now);
         }
         self.distribute(at, &batch, now);
-        self.receive = batch;
-        for index in std::mem::take(&mut self.touched) {
+        self.receive = Some(batch);
+        while let Some(index) = self.touched.pop() {
             if let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver) {
                 if overruns > 0 {
                     driver.session.on_overruns(0, overruns);

@@ -9,7 +9,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use udpx_proto::handshake::PublicKey;
 use udpx_proto::{Code, RatePolicy, SessionStats};
 
-use crate::report::FileSummary;
+use crate::report::{FileSummary, SocketReport};
 use crate::transfer::Failure;
 use crate::transfer::put::{News, PutSpec};
 
@@ -60,13 +60,13 @@ pub(crate) enum Report {
     /// Nothing was heard for so long though something is under way.
     Quiet { session: SessionKey, silent_for: Duration },
     /// A session that we opened is over.
-    Ended { session: SessionKey, failure: Failure, stats: Box<SessionStats> },
+    Ended { session: SessionKey, failure: Failure, stats: Box<SessionStats>, socket: SocketReport },
     /// A known peer opened a session to us.
     Arrived { peer: String, from: SocketAddr },
     /// An unknown key knocked.
     Unknown { key: PublicKey, from: SocketAddr },
     /// A peer's session is over.
-    Left { peer: String, from: SocketAddr, failure: Failure },
+    Left { peer: String, from: SocketAddr, failure: Failure, socket: SocketReport },
     /// A file arrived and is durable.
     Received { peer: String, file: FileSummary },
     /// A file will not arrive.

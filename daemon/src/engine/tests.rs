@@ -1,0 +1,179 @@
+//! Two engines in this process, with something between their sockets and the kernel.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use udpx_proto::messages::IfExists;
+use udpx_proto::{Code, RatePolicy};
+use udpx_udp::Errno;
+use udpx_udp::testing::{Fault, FaultPlan, Recording, SendInjector};
+
+use super::access::{Access, Peers};
+use super::report::{Command, Connect, Report};
+use super::{EngineConfig, EngineHandle};
+use crate::identity;
+use crate::storage::source::Source;
+use crate::storage::vault::RootVault;
+use crate::transfer::put::{News, PutOrigin, PutSpec};
+use crate::transfer::take::Place;
+
+struct Pair {
+    directory: tempfile::TempDir,
+    sender: EngineHandle,
+    _receiver: EngineHandle,
+    session: u64,
+}
+
+impl Pair {
+    fn connect(inject: fn() -> SendInjector, plain: bool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (server, client) = (identity::ephemeral().unwrap(), identity::ephemeral().unwrap());
+        let vault = Arc::new(RootVault::open(directory.path()).unwrap());
+        let place = Place { vault, root: directory.path().into() };
+        let access = Access { key: client.public(), name: "client".into(), plain, place };
+        let config = |identity, listen, peers| EngineConfig {
+            identity,
+            listen,
+            peers,
+            staging: 32 << 20,
+            receive_buffer: 8 << 20,
+            gso: true,
+            mtu_max: 1500,
+            inject: None,
+        };
+        let peer = server.public();
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let peers = Peers::new(vec![access], "config".into());
+        let receiver = EngineHandle::start(config(server, listen, peers)).unwrap();
+        let address = receiver.listening()[0];
+        let sender = config(client, Vec::new(), Peers::default());
+        let sender = EngineHandle::start(EngineConfig { inject: Some(inject), ..sender }).unwrap();
+        let policy = RatePolicy::Adaptive;
+        let timeout = Duration::from_secs(10);
+        sender.send(Command::Connect(Box::new(Connect { tag: 1, address, peer, policy, plain, timeout })));
+        let session = match sender.next(timeout).unwrap() {
+            Some(Report::Connected { session, .. }) => session,
+            other => panic!("{other:?}"),
+        };
+        Self { directory, sender, _receiver: receiver, session }
+    }
+
+    /// Sends a source and returns the path of what arrived.
+    fn put(&self, source: &Arc<Source>) -> PathBuf {
+        let spec = PutSpec {
+            file: 0,
+            origin: PutOrigin::Open(source.clone()),
+            name: b"name".to_vec(),
+            root: String::new(),
+            path: Vec::new(),
+            if_exists: IfExists::Replace,
+            streams: Some(2),
+            user: String::new(),
+        };
+        self.sender.send(Command::Put { session: self.session, spec: Box::new(spec) });
+        let end = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < end {
+            match self.sender.next(Duration::from_secs(1)).unwrap() {
+                Some(Report::Put { news: News::Done { .. }, .. }) => {
+                    return self.directory.path().join("name");
+                }
+                Some(Report::Put { news: News::Failed(failure), .. }) => panic!("{failure:?}"),
+                Some(Report::Ended { failure, .. }) => panic!("{failure:?}"),
+                _ => {}
+            }
+        }
+        panic!("the file did not arrive");
+    }
+
+    fn check(&self, len: u64) {
+        let source = Arc::new(Source::generated(len, 9).unwrap());
+        let arrived = std::fs::read(self.put(&source)).unwrap();
+        assert_eq!(arrived.len() as u64, len);
+        for (at, chunk) in arrived.chunks(1 << 16).enumerate() {
+            assert!(source.slice((at as u64) << 16, chunk.len()) == Some(chunk));
+        }
+    }
+}
+
+/// Every errno of the policy, again and again.
+fn faults() -> SendInjector {
+    let errnos =
+        [Errno::EIO, Errno::EINVAL, Errno::EMSGSIZE, Errno::ENOBUFS, Errno::EAGAIN, Errno::ECONNREFUSED];
+    let mut plan = FaultPlan::new();
+    for (step, errno) in errnos.into_iter().cycle().take(30).enumerate() {
+        plan = plan.at(20 + 9 * step as u64, Fault::Error(errno));
+        plan = plan.at(24 + 9 * step as u64, Fault::Short(1));
+    }
+    plan.injector()
+}
+
+#[test]
+fn refusals_of_the_kernel_lose_nothing() {
+    Pair::connect(faults, false).check((24 << 20) + 5);
+    Pair::connect(faults, true).check((24 << 20) + 5);
+}
+
+static RECORDING: LazyLock<Recording> = LazyLock::new(Recording::new);
+
+fn recorded() -> SendInjector {
+    RECORDING.injector(Box::new(|_| None))
+}
+
+#[test]
+fn plain_payload_goes_from_the_mapping_to_the_kernel() {
+    let pair = Pair::connect(recorded, true);
+    let len = 12 << 20;
+    let file = pair.directory.path().join("source");
+    std::fs::write(&file, (0..len).map(|i: usize| (i / 5) as u8).collect::<Vec<u8>>()).unwrap();
+    let source = Arc::new(Source::open(&file).unwrap());
+    let mapping = source.slice(0, len).unwrap().as_ptr_range();
+    let arrived = pair.put(&source);
+    assert!(std::fs::read(arrived).unwrap() == std::fs::read(&file).unwrap());
+    let (mut inside, mut trains) = (0, 0);
+    for message in RECORDING.take() {
+        let payload = message
+            .slices
+            .iter()
+            .filter(|slice| mapping.start.addr() <= slice.start && slice.end <= mapping.end.addr());
+        inside += payload.map(ExactSizeIterator::len).sum::<usize>();
+        trains += usize::from(message.packets() >= 40);
+    }
+    // The last few packets may travel as frames of control datagrams, or twice.
+    assert!(inside >= len - (1 << 20), "only {inside} of {len} bytes");
+    assert!(trains >= len / 65_000 / 2, "{trains} full trains");
+}
+
+static FAULTS_LEFT: AtomicU64 = AtomicU64::new(0);
+
+fn vanishing() -> SendInjector {
+    Box::new(|attempt| {
+        let left = FAULTS_LEFT.load(Ordering::Relaxed);
+        (left > 0 && attempt.call % 3 == 0).then(|| {
+            FAULTS_LEFT.store(left - 1, Ordering::Relaxed);
+            Fault::Vanish
+        })
+    })
+}
+
+#[test]
+fn trains_that_vanish_are_sent_again() {
+    FAULTS_LEFT.store(15, Ordering::Relaxed);
+    Pair::connect(vanishing, false).check(30 << 20);
+    assert_eq!(FAULTS_LEFT.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_session_that_is_closed_reports_once() {
+    let pair = Pair::connect(|| FaultPlan::new().injector(), false);
+    for _ in 0..2 {
+        let text = String::new();
+        pair.sender.send(Command::Close { session: pair.session, code: Code::Done, text });
+    }
+    let mut ended = 0;
+    while let Some(report) = pair.sender.next(Duration::from_millis(400)).unwrap() {
+        ended += u32::from(matches!(report, Report::Ended { .. }));
+    }
+    assert_eq!(ended, 1);
+}
