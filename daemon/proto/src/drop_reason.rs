@@ -37,6 +37,7 @@ reasons! {
     UnknownStream = "unknown-stream", "Data of a stream that is not open, beyond what is held for such.";
     BeyondStream = "beyond-stream", "Data outside the stream's range.";
     BeyondSpread = "beyond-spread", "Data too far above the stream's lowest hole.";
+    TooManyHoles = "too-many-holes", "More holes than an honest sender makes.";
     BeyondCredit = "beyond-credit", "Data beyond the granted credit.";
     NoStaging = "no-staging", "No staging memory: a local overrun.";
     Closed = "closed", "The session has ended.";

@@ -8,6 +8,18 @@ pub const BLOCK: u64 = 1 << 20;
 /// Streams of one direction of a session that are alive at once; slot 0 is the control stream.
 pub const STREAMS_MAX: usize = 1 << crate::ids::StreamId::SLOT_BITS;
 
+/// File offsets end here, long before a sum of one with a length could overflow.
+pub const OFFSET_MAX: u64 = 1 << 62;
+
+/// Runs of one block of a stream, and of stream 0: packets cut from an honest sender's file leave far fewer.
+pub const RUNS_MAX: usize = 1024;
+
+/// Blocks between the lowest hole and the highest byte, summed over the streams of a session.
+pub const BLOCKS_TRACKED_MAX: usize = 1 << 16;
+
+/// SACK frames in one packet.
+pub const SACKS_MAX: u32 = 4;
+
 /// How far above a stream's lowest missing block its sender may go; bounds the receiver's bookkeeping.
 pub const STREAM_SPREAD_MAX: u64 = 4 << 30;
 
@@ -40,7 +52,7 @@ pub const DATAGRAM_MIN: u16 = 1232;
 pub const DATAGRAM_MAX: u16 = 65_487;
 
 /// Packet numbers that one lane tracks, at the start.
-pub const PACKETS_TRACKED_MIN: usize = 1 << 12;
+pub const PACKETS_TRACKED_MIN: usize = 1 << 9;
 
 /// Packet numbers that one lane tracks at most: 10 Gbit/s for 1.2 s at 1472 bytes.
 pub const PACKETS_TRACKED_MAX: usize = 1 << 20;

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::BLOCK;
+use crate::limits::{BLOCK, RUNS_MAX};
 
 /// The settled bytes of [start, end) of one file.
 #[derive(Debug)]
@@ -110,6 +110,23 @@ impl RangeTracker {
         }
         self.retire();
         true
+    }
+
+    /// The block of `offset` has more holes than an honest sender makes.
+    pub(crate) fn is_ragged(&self, offset: u64) -> bool {
+        let index = (offset / BLOCK).wrapping_sub(self.first_block);
+        self.blocks.get(index as usize).is_some_and(|block| block.runs.len() >= RUNS_MAX)
+    }
+
+    /// Blocks that are tracked, or would be if `offset` were settled.
+    pub(crate) fn tracked_with(&self, offset: u64) -> usize {
+        let wanted = (offset / BLOCK + 1).saturating_sub(self.first_block);
+        self.blocks.len().max(wanted as usize)
+    }
+
+    /// Blocks that are tracked.
+    pub(crate) fn tracked(&self) -> usize {
+        self.blocks.len()
     }
 
     /// One past the highest settled byte.

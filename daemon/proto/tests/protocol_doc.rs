@@ -71,6 +71,10 @@ fn every_limit_stands_in_the_table() {
     let limits = [
         ("BLOCK", BLOCK.to_string()),
         ("STREAMS_MAX", STREAMS_MAX.to_string()),
+        ("OFFSET_MAX", OFFSET_MAX.to_string()),
+        ("RUNS_MAX", RUNS_MAX.to_string()),
+        ("BLOCKS_TRACKED_MAX", BLOCKS_TRACKED_MAX.to_string()),
+        ("SACKS_MAX", SACKS_MAX.to_string()),
         ("STREAM_SPREAD_MAX", STREAM_SPREAD_MAX.to_string()),
         ("LANES_MAX", LANES_MAX.to_string()),
         ("CONTROL_WINDOW", CONTROL_WINDOW.to_string()),

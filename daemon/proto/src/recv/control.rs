@@ -1,14 +1,16 @@
 //! Stream 0 at its receiver: bytes are put in order and cut into messages.
 
-use crate::limits::{CONTROL_WINDOW, MESSAGE_MAX};
+use crate::limits::{CONTROL_WINDOW, MESSAGE_MAX, RUNS_MAX};
 use crate::messages::{ENVELOPE, Envelope};
 
 /// Reassembly of the control stream within a fixed window.
 #[derive(Debug)]
 pub(crate) struct ControlRecv {
-    /// Bytes from `next` on; holes hold zeros.
+    /// Bytes from `next - taken` on; holes hold zeros.
     buffer: Vec<u8>,
-    /// Offset of `buffer[0]`: everything below was taken.
+    /// Bytes at the front of `buffer` whose messages were taken: dropped together.
+    taken: usize,
+    /// Everything below was taken.
     next: u64,
     /// Ranges that were received, sorted and disjoint, all above `next`.
     runs: Vec<(u64, u64)>,
@@ -20,7 +22,7 @@ pub(crate) struct BadControl;
 
 impl ControlRecv {
     pub(crate) fn new() -> Self {
-        Self { buffer: Vec::new(), next: 0, runs: Vec::new() }
+        Self { buffer: Vec::new(), taken: 0, next: 0, runs: Vec::new() }
     }
 
     /// The highest offset that the peer may use, exclusive.
@@ -31,7 +33,7 @@ impl ControlRecv {
     /// Takes bytes in any order; false if they lie beyond the window.
     pub(crate) fn insert(&mut self, offset: u64, data: &[u8]) -> bool {
         let end = offset + data.len() as u64;
-        if end > self.limit() {
+        if end > self.limit() || self.runs.len() >= RUNS_MAX {
             return false;
         }
         if end <= self.next || data.is_empty() {
@@ -39,7 +41,7 @@ impl ControlRecv {
         }
         let skip = self.next.saturating_sub(offset) as usize;
         let (offset, data) = (offset + skip as u64, &data[skip..]);
-        let at = (offset - self.next) as usize;
+        let at = self.taken + (offset - self.next) as usize;
         if self.buffer.len() < at + data.len() {
             self.buffer.resize(at + data.len(), 0);
         }
@@ -65,10 +67,10 @@ impl ControlRecv {
     pub(crate) fn next_message(&mut self) -> Result<Option<(Envelope, Vec<u8>)>, BadControl> {
         let ready = match self.runs.first() {
             Some(&(start, end)) if start == self.next => (end - start) as usize,
-            _ => return Ok(None),
+            _ => return Ok(self.compact()),
         };
-        let Some(head) = self.buffer.get(..ENVELOPE).filter(|_| ready >= ENVELOPE) else {
-            return Ok(None);
+        let Some(head) = self.buffer[self.taken..].get(..ENVELOPE).filter(|_| ready >= ENVELOPE) else {
+            return Ok(self.compact());
         };
         let envelope: Envelope = bytemuck::pod_read_unaligned(head);
         let length = envelope.length();
@@ -76,16 +78,22 @@ impl ControlRecv {
             return Err(BadControl);
         }
         if ready < ENVELOPE + length {
-            return Ok(None);
+            return Ok(self.compact());
         }
-        let body = self.buffer[ENVELOPE..ENVELOPE + length].to_vec();
-        self.buffer.drain(..ENVELOPE + length);
+        let body = self.buffer[self.taken + ENVELOPE..][..length].to_vec();
+        self.taken += ENVELOPE + length;
         self.next += (ENVELOPE + length) as u64;
         self.runs[0].0 = self.next;
         if self.runs[0].0 == self.runs[0].1 {
             self.runs.remove(0);
         }
         Ok(Some((envelope, body)))
+    }
+
+    /// Drops what was taken, once nothing more is to be had.
+    fn compact(&mut self) -> Option<(Envelope, Vec<u8>)> {
+        self.buffer.drain(..core::mem::take(&mut self.taken));
+        None
     }
 }
 

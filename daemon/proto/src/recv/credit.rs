@@ -34,7 +34,7 @@ impl Credit {
 
     /// Whether `fresh` more unique bytes are covered.
     pub(crate) fn allows(&self, fresh: u64) -> bool {
-        self.received + fresh <= self.granted
+        fresh <= self.granted - self.received
     }
 
     pub(crate) fn on_received(&mut self, fresh: u64) {

@@ -3,7 +3,7 @@
 use core::cmp::Ordering;
 
 use crate::ids::{RequestId, StreamId};
-use crate::limits::{BLOCK, STREAMS_MAX};
+use crate::limits::{BLOCK, STREAM_SPREAD_MAX, STREAMS_MAX};
 use crate::range_tracker::RangeTracker;
 use crate::session::StreamStats;
 use crate::wire::frame::{END_UNKNOWN, Open};
@@ -106,12 +106,12 @@ impl RecvStreams {
 
     /// A STREAM_OPEN. Returns the stream if it is open now and was not before; `Err` if the frame
     /// contradicts what was received. `done` hears of blocks that are complete now that the range is
-    /// known, by their first offset.
+    /// known, by their first offset. Beside the stream stands how many blocks were tracked for it before.
     pub(crate) fn open(
         &mut self,
         open: &Open,
         mut done: impl FnMut(u64),
-    ) -> Result<Option<&mut RecvStream>, BadOpen> {
+    ) -> Result<Option<(&mut RecvStream, usize)>, BadOpen> {
         let id = open.stream;
         if id.slot() == 0 {
             return Err(BadOpen);
@@ -122,15 +122,20 @@ impl RecvStreams {
             Lookup::Known(_) | Lookup::New => {}
         }
         let slot = self.slot(id).ok_or(BadOpen)?;
+        // A slot is used again only when its last stream was acknowledged whole, or its reset was.
+        if slot.stream.as_ref().is_some_and(|stream| stream.id != id) {
+            return Err(BadOpen);
+        }
         let mut stream = match slot.stream.take() {
-            Some(stream) if stream.id == id => stream,
-            // The sender reuses a slot only when its last stream was acknowledged whole or reset.
-            Some(_) | None => Box::new(RecvStream::unopened(id, open.start)),
+            Some(stream) => stream,
+            None => Box::new(RecvStream::unopened(id, open.start)),
         };
         let mut ranges = RangeTracker::new(open.start, open.end.unwrap_or(END_UNKNOWN));
+        // A stream that begins far below what came of it would need a list of all blocks between.
+        let ceiling = open.end.unwrap_or(END_UNKNOWN).min(open.start + STREAM_SPREAD_MAX);
         let mut inside = true;
         stream.ranges.for_each_settled(|offset, len| {
-            if offset < open.start || offset + len > open.end.unwrap_or(END_UNKNOWN) {
+            if offset < open.start || offset + len > ceiling {
                 inside = false;
                 return;
             }
@@ -149,8 +154,8 @@ impl RecvStreams {
         }
         stream.request = Some(open.request);
         stream.end = open.end;
-        stream.ranges = ranges;
-        Ok(Some(slot.stream.insert(stream)))
+        let early_blocks = core::mem::replace(&mut stream.ranges, ranges).tracked();
+        Ok(Some((slot.stream.insert(stream), early_blocks)))
     }
 
     /// The end of a stream opened without one. `done` hears of blocks that are complete by it.
@@ -177,12 +182,16 @@ impl RecvStreams {
         slot.stream.take()
     }
 
-    /// Makes an id past, whether or not the stream was ever heard of.
-    pub(crate) fn retire(&mut self, id: StreamId) {
-        if let Some(slot) = self.slot(id) {
-            slot.stream = slot.stream.take().filter(|stream| stream.id != id);
-            slot.floor = slot.floor.max(id.generation() + 1);
+    /// Makes an id past, whether or not the stream was ever heard of; `Err` if another stream lives in its
+    /// slot.
+    pub(crate) fn retire(&mut self, id: StreamId) -> Result<(), BadOpen> {
+        let slot = self.slot(id).ok_or(BadOpen)?;
+        if slot.stream.as_ref().is_some_and(|stream| stream.id != id) {
+            return Err(BadOpen);
         }
+        slot.stream = None;
+        slot.floor = slot.floor.max(id.generation() + 1);
+        Ok(())
     }
 
     fn slot(&mut self, id: StreamId) -> Option<&mut Slot> {

@@ -49,6 +49,11 @@ impl ControlSend {
         self.queue.len()
     }
 
+    /// More waits than the peer has allowed.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.cursor >= self.limit && self.cursor < self.base + self.queue.len() as u64
+    }
+
     pub(crate) fn has_work(&self) -> bool {
         !self.lost.is_empty() || self.cursor < self.limit.min(self.base + self.queue.len() as u64)
     }

@@ -46,6 +46,11 @@ impl LossDetector {
         self.newest_acked_sent = self.newest_acked_sent.max(sent);
     }
 
+    /// Sending time of the most recently sent packet that was acknowledged.
+    pub(crate) fn newest_acked_sent(&self) -> Time {
+        self.newest_acked_sent
+    }
+
     pub(crate) fn on_missing(&mut self, number: u64, sent: Time) {
         self.suspects.push_back(Suspect { number, sent });
     }

@@ -111,7 +111,7 @@ impl SentRing {
 
     /// How many more packets can be sent before something old must be settled.
     pub(crate) fn room(&self) -> usize {
-        crate::limits::PACKETS_TRACKED_MAX - 64 - (self.next - self.base) as usize
+        (crate::limits::PACKETS_TRACKED_MAX - 64).saturating_sub((self.next - self.base) as usize)
     }
 
     /// A new train; its packets follow by [`push`](Self::push).

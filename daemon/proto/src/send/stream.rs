@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::ids::{RequestId, StreamId};
-use crate::limits::{BLOCK, STREAM_SPREAD_MAX};
+use crate::limits::STREAM_SPREAD_MAX;
 use crate::range_tracker::RangeTracker;
 use crate::session::StreamStats;
 use crate::wire::frame::{END_UNKNOWN, Open};
@@ -180,7 +180,7 @@ impl SendStream {
             return None;
         }
         while let Some(&(start, end)) = self.lost.front() {
-            let look = (end - start).min(BLOCK);
+            let look = (end - start).min(LOOK * max);
             match self.first_missing(start, look) {
                 None => self.drop_lost(start + look),
                 Some((offset, len)) => {
@@ -240,6 +240,9 @@ impl SendStream {
         }
     }
 }
+
+/// How many packets ahead a lost range is searched for what is still missing.
+const LOOK: u64 = 4;
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,8 @@ pub(crate) struct SendStreams {
     /// Slots in use.
     live: Vec<u16>,
     free: Vec<u16>,
+    /// Streams that are finished and still here.
+    finished: Vec<StreamId>,
     /// Virtual time of the last train.
     now: u64,
     /// Signals that are due, counted so that the common case is one comparison.
@@ -106,10 +108,22 @@ impl SendStreams {
         }
     }
 
+    /// Something of the stream was acknowledged: it may be finished by it.
+    pub(crate) fn on_progress(&mut self, id: StreamId) {
+        if self.get(id).is_some_and(SendStream::is_finished) {
+            self.finished.push(id);
+        }
+    }
+
     /// Takes a finished stream out.
     pub(crate) fn take_finished(&mut self) -> Option<Box<SendStream>> {
-        let id = self.iter().find(|s| s.is_finished())?.id;
-        self.remove(id)
+        while let Some(id) = self.finished.pop() {
+            // It may have been noted twice.
+            if let Some(stream) = self.remove(id) {
+                return Some(stream);
+            }
+        }
+        None
     }
 
     /// Frees the slot of a finished stream.

@@ -39,7 +39,8 @@ impl Session {
             largest_sealed: None,
             full_size: false,
         };
-        sack.for_each_word(|word, received, covered| {
+        let sent = &self.lanes[index].sent;
+        sack.for_each_word(sent.base()..sent.next(), |word, received, covered| {
             let (mut newly, mut missing) = self.lanes[index].sent.news(word, received, covered);
             while newly != 0 {
                 let number = word + u64::from(newly.trailing_zeros());
@@ -71,10 +72,38 @@ impl Session {
         }
         self.detect_losses(now, index);
         self.sample(now, index, sack, &tally, rtt);
+        self.forget_settled(now, index);
+    }
+
+    /// Moves the lowest number of interest of a lane. A packet that no SACK has covered, though others
+    /// that were sent long after it arrived, has fallen out of the peer's window: it is lost.
+    pub(super) fn forget_settled(&mut self, now: Time, index: usize) {
         let lane = &mut self.lanes[index];
         let keep = 2 * lane.rtt.smoothed() + 1_000_000;
-        lane.sent.advance(Time::from_nanos(now.as_nanos().saturating_sub(keep)));
-        self.finish_outgoing();
+        let forget = Time::from_nanos(now.as_nanos().saturating_sub(keep));
+        lane.sent.advance(forget);
+        loop {
+            let lane = &mut self.lanes[index];
+            let base = lane.sent.base();
+            let Some(&Sent { state: State::InFlight, train, .. }) = lane.sent.get(base) else { return };
+            let overtaken = lane.loss.newest_acked_sent().nanos_since(lane.sent.train(train).sent);
+            if overtaken <= 3 * lane.rtt.pto() {
+                return;
+            }
+            self.on_packet_lost(now, index, base);
+            self.lanes[index].sent.advance(forget);
+        }
+    }
+
+    /// A lane on which nothing is heard while others live: what it carried goes out on those.
+    pub(super) fn abandon_lane(&mut self, now: Time, index: usize) {
+        self.lanes[index].usable = false;
+        self.lanes[index].challenge_due = true;
+        for number in self.lanes[index].sent.base()..self.lanes[index].sent.next() {
+            if self.lanes[index].sent.get(number).is_some_and(|p| p.state == State::InFlight) {
+                self.on_packet_lost(now, index, number);
+            }
+        }
     }
 
     /// An RTT sample, if the SACK is the first to acknowledge the newest packet it names.
@@ -138,11 +167,12 @@ impl Session {
         self.send.rate.tally(train.phase, 1, 0);
     }
 
-    fn flush_run(&mut self, (stream, start, end): (StreamId, u64, u64)) {
+    fn flush_run(&mut self, (id, start, end): (StreamId, u64, u64)) {
         if end > start
-            && let Some(stream) = self.send.streams.get_mut(stream)
+            && let Some(stream) = self.send.streams.get_mut(id)
         {
             stream.on_acked(start, end - start);
+            self.send.streams.on_progress(id);
         }
     }
 
@@ -157,6 +187,13 @@ impl Session {
             }
         }
         self.set_signals(&record, Signal::Acked);
+        let noted = record.opens.iter().chain(&record.ends).chain(&record.resets);
+        for &id in noted {
+            self.send.streams.on_progress(id);
+        }
+        for chunk in &record.chunks {
+            self.send.streams.on_progress(chunk.stream);
+        }
         self.send.records.free(index, record);
     }
 

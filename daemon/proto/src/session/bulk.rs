@@ -1,11 +1,13 @@
 //! Trains of stream data: which stream, which bytes, when.
 
-use super::Session;
+use super::{Sender, Session};
+use crate::ids::StreamId;
 use crate::keys::Suite;
 use crate::limits::{TRAIN_BYTES_MAX, TRAIN_PACKETS_MAX};
 use crate::send::pacer::Pacer;
 use crate::send::plan::{Plan, PlanKind};
 use crate::send::sent_ring::{Carried, Sent, State, Train};
+use crate::send::stream::Cut;
 use crate::time::Time;
 use crate::wire::bulk::{BulkPrefix, OVERHEAD};
 use crate::wire::header::{Header, Kind};
@@ -21,6 +23,25 @@ pub(super) enum Blocked {
     Credit,
     /// Nothing to send.
     Idle,
+}
+
+impl Sender {
+    /// The first piece of the next train, and its stream. A stream whose lost ranges have all arrived
+    /// after all has nothing to cut, and another one gets its turn.
+    fn first_cut(&mut self, max: u64) -> Option<(StreamId, Cut)> {
+        let credit = self.credit - self.credit_used;
+        while let Some(id) = self.streams.next(credit) {
+            let stream = self.streams.get_mut(id)?;
+            if let Some(cut) = stream.next_chunk(max, credit) {
+                return Some((id, cut));
+            }
+            debug_assert!(
+                !stream.has_work(credit),
+                "a stream with work cuts something, or has none after all"
+            );
+        }
+        None
+    }
 }
 
 impl Session {
@@ -57,21 +78,20 @@ impl Session {
             }
             Some(Blocked::Paced(_) | Blocked::Window) => return false,
         }
-        let credit = self.send.credit - self.send.credit_used;
-        let (Some(id), Some(index)) = (self.send.streams.next(credit), self.pick_lane()) else {
-            return false;
-        };
+        let Some(index) = self.pick_lane() else { return false };
+        let lane = &mut self.lanes[index];
+        let datagram = usize::from(lane.mtu.current());
+        let payload = datagram - OVERHEAD;
+        let Some((id, first)) = self.send.first_cut(payload as u64) else { return false };
         self.send.turn = (index + 1) % self.lanes.len();
         let bps = self.send.rate.pacing_bps();
         let kind = if self.config.plain { Kind::BulkPlain } else { Kind::Bulk };
         plan.clear(if self.config.plain { PlanKind::BulkPlain } else { PlanKind::Bulk }, index as u8);
 
         let lane = &mut self.lanes[index];
-        let datagram = usize::from(lane.mtu.current());
         let window = (self.send.rate.window() - self.send.in_flight) as usize;
         let bytes = TRAIN_BYTES_MAX.min(Pacer::train_bytes(bps)).min(window);
         let packets = (bytes / datagram).clamp(1, TRAIN_PACKETS_MAX);
-        let payload = datagram - OVERHEAD;
         lane.sent.reserve(packets);
         if self.send.in_flight == 0 {
             self.send.first_sent = now;
@@ -87,10 +107,11 @@ impl Session {
         });
         let Some(stream) = self.send.streams.get_mut(id) else { return false };
         let epoch = lane.keys.send_epoch();
+        let mut next = Some(first);
         let (mut wire_bytes, mut payload_bytes) = (0u64, 0u64);
         for _ in 0..packets {
             let credit = self.send.credit - self.send.credit_used;
-            let Some(cut) = stream.next_chunk(payload as u64, credit) else { break };
+            let Some(cut) = next.take().or_else(|| stream.next_chunk(payload as u64, credit)) else { break };
             let chunk = cut.chunk;
             let wire = chunk.len as usize + OVERHEAD;
             let number = lane.sent.push(Sent {
@@ -121,9 +142,6 @@ impl Session {
             }
         }
         let count = plan.bulk.len() as u64;
-        if count == 0 {
-            return false;
-        }
         stream.stats.packets += count;
         stream.stats.frames += count;
         stream.stats.wire_bytes += wire_bytes;

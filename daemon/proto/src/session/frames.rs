@@ -3,12 +3,13 @@
 use super::records::Record;
 use super::{Session, State as SessionState};
 use crate::ids::StreamId;
+use crate::keys::Role;
 use crate::send::plan::{ChunkRef, Plan, PlanKind};
 use crate::send::sent_ring::{Carried, Sent, State, Train};
 use crate::send::stream::Signal;
 use crate::time::Time;
 use crate::wire::TAG;
-use crate::wire::frame::{FRAME_HEADER, FrameWriter, OPEN_SIZE, STREAM_OVERHEAD};
+use crate::wire::frame::{CREDIT_SIZE, FrameWriter, OPEN_SIZE, STREAM_OVERHEAD};
 use crate::wire::header::{Header, Kind};
 use crate::wire::sack::{SACK_FIXED, SackBuilder};
 
@@ -24,6 +25,8 @@ impl Session {
         let planned = match self.state {
             SessionState::Ended => false,
             SessionState::Closing { .. } => self.plan_close(now, plan),
+            // Nothing goes to an address that may be a stranger's, before its owner has shown the keys.
+            SessionState::Open if self.role == Role::Responder && !self.confirmed => false,
             SessionState::Open => {
                 (0..self.lanes.len()).any(|lane| self.plan_frames(now, lane, plan))
                     || (0..self.lanes.len()).any(|lane| self.plan_probe(now, lane, plan))
@@ -36,7 +39,11 @@ impl Session {
 
     /// One MIXED datagram on `lane`, if something is due there.
     fn plan_frames(&mut self, now: Time, index: usize, plan: &mut Plan) -> bool {
-        if !self.lanes[index].usable || !self.frames_due(now, index) {
+        if !self.frames_due(now, index) {
+            return false;
+        }
+        if self.lanes[index].sent.room() == 0 {
+            self.fail(now, "nothing that was sent is ever acknowledged");
             return false;
         }
         plan.clear(PlanKind::Mixed, index as u8);
@@ -53,7 +60,7 @@ impl Session {
         if index == 0 {
             frames += self.write_echoes(&mut writer, &mut eliciting);
             frames += self.write_control(&mut writer, &mut record);
-            frames += self.write_signals(&mut writer, &mut record, &mut plan.holes);
+            frames += self.write_signals(now, &mut writer, &mut record, &mut plan.holes);
         }
         frames += self.write_lowest(now, index, &mut writer);
         let lane = &mut self.lanes[index];
@@ -73,6 +80,10 @@ impl Session {
                 && record.ends.is_empty()
                 && record.resets.is_empty()
                 && record.chunks.is_empty());
+        if !record.chunks.is_empty() {
+            let wire = plan.frames.len() as u64;
+            self.send.pacer.on_sent(now, wire, self.send.rate.pacing_bps());
+        }
         let carried = if repairable || eliciting { Carried::Mixed } else { Carried::Silent };
         let record = if carried == Carried::Mixed {
             self.send.records.put(record)
@@ -87,9 +98,13 @@ impl Session {
     /// Whether a MIXED datagram is due on a lane.
     pub(super) fn frames_due(&self, now: Time, index: usize) -> bool {
         let lane = &self.lanes[index];
-        let here = lane.probe_due
-            || lane.challenge_due
-            || !lane.responses.is_empty()
+        if lane.probe_due || lane.challenge_due {
+            return true;
+        }
+        if !lane.usable {
+            return false;
+        }
+        let here = !lane.responses.is_empty()
             || lane.numbers.sack_at(lane.rtt.smoothed()).is_some_and(|at| at <= now)
             || lane.lowest_due(now);
         let home = index == 0
@@ -107,7 +122,7 @@ impl Session {
             return 0;
         }
         let (mut frames, mut holes) = (0, false);
-        let words = SackBuilder::words_in(writer.room().saturating_sub(2 * SACK_FIXED) / 2);
+        let words = SackBuilder::words_in(writer.room().saturating_sub(2 * SACK_FIXED + CREDIT_SIZE) / 2);
         for window in lane.numbers.windows(words).into_iter().flatten() {
             lane.numbers.copy_words(window, &mut self.recv.words);
             let info = lane.numbers.info(now, window, lane.local);
@@ -188,6 +203,7 @@ impl Session {
     /// STREAM_OPEN (with the data of a stream that fits beside it), STREAM_END and STREAM_RESET.
     fn write_signals(
         &mut self,
+        now: Time,
         writer: &mut FrameWriter<'_>,
         record: &mut Record,
         holes: &mut Vec<(usize, ChunkRef)>,
@@ -196,6 +212,8 @@ impl Session {
             return 0;
         }
         let mut frames = 0;
+        // Data beside a STREAM_OPEN is data: it waits for the rate and the window like any other.
+        let may = now >= self.send.pacer.next() && self.send.in_flight < self.send.rate.window();
         let credit = &mut self.send.credit_used;
         let limit = self.send.credit;
         let mut left = false;
@@ -209,7 +227,8 @@ impl Session {
                 stream.open = Signal::Sent;
                 record.opens.push(stream.id);
                 let room = writer.room().saturating_sub(STREAM_OVERHEAD) as u64;
-                let whole = stream.len().is_some_and(|len| len > 0 && len <= room && len <= stream.ready());
+                let whole =
+                    may && stream.len().is_some_and(|len| len > 0 && len <= room && len <= stream.ready());
                 if whole
                     && let Some(cut) = stream.next_chunk(room, limit - *credit)
                     && let Some(at) = writer.stream_hole(stream.id, cut.chunk.offset, cut.chunk.len as usize)
@@ -316,6 +335,7 @@ impl Session {
             self.send.first_sent = now;
             self.send.delivered_at = now;
         }
+        self.forget_settled(now, index);
         let lane = &mut self.lanes[index];
         lane.sent.reserve(1);
         let train = lane.sent.push_train(Train {
@@ -349,5 +369,3 @@ impl Session {
         self.note_sent(now, 1, frames, wire as u64, eliciting);
     }
 }
-
-const _: () = assert!(FRAME_HEADER + 8 < crate::limits::DATAGRAM_MIN as usize);

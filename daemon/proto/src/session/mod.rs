@@ -97,6 +97,8 @@ struct Receiver {
     credit: Credit,
     /// Bytes held for streams without STREAM_OPEN.
     unopened: u64,
+    /// Blocks tracked over all streams.
+    blocks: usize,
     sack: SackBuilder,
     words: Vec<u64>,
     /// For the receiving rate: unique bytes at a moment, and the resulting bytes of two round trips.
@@ -156,6 +158,7 @@ impl Session {
                 control: ControlRecv::new(),
                 credit: Credit::new(config.staging_budget, config.staging_budget),
                 unopened: 0,
+                blocks: 0,
                 sack: SackBuilder::default(),
                 words: Vec::new(),
                 measured: (0, now),
@@ -171,6 +174,8 @@ impl Session {
         };
         session.add_lane((local_lane, remote_lane), now);
         session.lanes[0].usable = true;
+        // The initiator shows at once that it holds the keys; the responder is silent until then.
+        session.lanes[0].probe_due = role == Role::Initiator;
         session
     }
 

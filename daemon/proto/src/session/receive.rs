@@ -9,7 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::ids::StreamId;
 use crate::keys::Role;
 use crate::lane::Lane;
-use crate::limits::{BLOCK, STREAM_SPREAD_MAX, UNOPENED_MAX};
+use crate::limits::{BLOCK, BLOCKS_TRACKED_MAX, SACKS_MAX, STREAM_SPREAD_MAX, UNOPENED_MAX};
 use crate::messages::{DecodeError, LaneOffer, Message};
 use crate::range_tracker::Overlap;
 use crate::recv::streams::{Lookup, RecvStream};
@@ -113,7 +113,7 @@ impl Session {
         let direct = match stream {
             None => false,
             Some(stream) => {
-                check_range(stream, offset, len)?;
+                check_range(stream, offset, len, self.recv.blocks)?;
                 let one_block = offset / BLOCK == (offset + len - 1) / BLOCK;
                 let plain_case = one_block && stream.request.is_some() && !stream.stopped;
                 if plain_case && stream.ranges.overlap(offset, len) == Overlap::None {
@@ -128,8 +128,10 @@ impl Session {
                             return Err(DropReason::NoStaging);
                         }
                     }
+                    let before = stream.ranges.tracked();
                     let inserted = stream.ranges.insert(offset, len);
                     debug_assert_eq!(inserted.fresh, len);
+                    self.recv.blocks = self.recv.blocks + stream.ranges.tracked() - before;
                     count(stream, datagram.len(), bulk.len, false);
                     self.recv.credit.on_received(len);
                     sink.commit(bulk.stream, offset, bulk.len, inserted.block_done);
@@ -183,7 +185,8 @@ impl Session {
                 self.recv.streams.insert_unopened(id, offset).ok_or(DropReason::UnknownStream)?
             }
         };
-        check_range(stream, offset, len)?;
+        check_range(stream, offset, len, self.recv.blocks)?;
+        let before = stream.ranges.tracked();
         let mut fresh = 0;
         stream.ranges.missing_in(offset, len, |_, n| fresh += n);
         count(stream, wire, data.len(), fresh == 0);
@@ -193,14 +196,13 @@ impl Session {
         if !credit.allows(fresh) {
             return Err(DropReason::BeyondCredit);
         }
-        if stream.request.is_none() {
-            if self.recv.unopened + fresh > UNOPENED_MAX {
-                return Err(DropReason::UnknownStream);
-            }
-            self.recv.unopened += fresh;
+        let unopened = stream.request.is_none();
+        if unopened && self.recv.unopened + fresh > UNOPENED_MAX {
+            return Err(DropReason::UnknownStream);
         }
         if stream.stopped {
             stream.ranges.insert_across(offset, len);
+            self.recv.blocks = self.recv.blocks + stream.ranges.tracked() - before;
             credit.on_received(fresh);
             credit.on_written(fresh);
             return Ok(());
@@ -214,18 +216,22 @@ impl Session {
             }
             count += 1;
         });
+        // More pieces than that, or no room: not acknowledged, so the rest comes again.
+        let mut all = count <= pieces.len();
         for &(at, n) in &pieces[..count.min(pieces.len())] {
             let Some(out) = sink.stage(id, at, n as usize) else {
-                return Err(DropReason::NoStaging);
+                all = false;
+                break;
             };
             let from = (at - offset) as usize;
             out.copy_from_slice(&data[from..from + n as usize]);
             let inserted = stream.ranges.insert(at, n);
             credit.on_received(inserted.fresh);
+            self.recv.unopened += if unopened { inserted.fresh } else { 0 };
             sink.commit(id, at, n as usize, inserted.block_done);
         }
-        // More pieces than that: not acknowledged, so the rest comes again.
-        if count > pieces.len() { Err(DropReason::NoStaging) } else { Ok(()) }
+        self.recv.blocks = self.recv.blocks + stream.ranges.tracked() - before;
+        if all { Ok(()) } else { Err(DropReason::NoStaging) }
     }
 
     /// Reports and forgets an incoming stream if it is complete.
@@ -235,6 +241,7 @@ impl Session {
             && let Some(stream) = self.recv.streams.remove(id)
             && let Some(request) = stream.request
         {
+            self.recv.blocks -= stream.ranges.tracked();
             self.events.push_back(Event::StreamReceived { stream: id, request, stats: stream.stats });
         }
         done
@@ -259,9 +266,18 @@ impl Session {
             .map_err(|_| DropReason::BadTag);
         let result = opened.and_then(|()| {
             self.on_authentic(lane_index);
-            let mut batch =
-                Batch { now, wire: datagram.len(), lane: lane_index, eliciting: false, hurry: false };
+            let mut batch = Batch {
+                now,
+                wire: datagram.len(),
+                lane: lane_index,
+                eliciting: false,
+                hurry: false,
+                sacks: 0,
+            };
             let taken = self.take_frames(&mut batch, &plaintext[..len], sink);
+            if batch.sacks > 0 {
+                self.finish_outgoing();
+            }
             if taken.is_ok() {
                 let numbers = &mut self.lanes[lane_index].numbers;
                 numbers.on_received(now, header.number(), arrival.ecn, batch.eliciting);
@@ -337,14 +353,20 @@ impl Session {
             }
             Frame::End { stream, end } => {
                 batch.eliciting = true;
-                self.on_stream_end(now, stream, end, sink);
+                self.on_stream_end(now, stream, end, sink)?;
                 batch.hurry |= self.finish_incoming(stream);
             }
             Frame::Reset { stream, code, sent } => {
                 batch.eliciting = true;
                 self.on_stream_reset(now, stream, code, sent);
             }
-            Frame::Sack(ref sack) => self.on_sack(now, sack),
+            Frame::Sack(ref sack) => {
+                batch.sacks += 1;
+                if batch.sacks > SACKS_MAX {
+                    return Err(DropReason::Malformed);
+                }
+                self.on_sack(now, sack);
+            }
             Frame::Credit { session, control } => {
                 self.send.credit = self.send.credit.max(session);
                 self.send.control.set_limit(control);
@@ -377,39 +399,55 @@ impl Session {
         match self.recv.streams.open(open, |at| sink.commit(open.stream, at, 0, true)) {
             Err(_) => self.fail(now, "a stream was opened against what was sent of it"),
             Ok(None) => {}
-            Ok(Some(stream)) => {
+            Ok(Some((stream, early_blocks))) => {
                 self.recv.unopened -= stream.ranges.settled().min(self.recv.unopened);
+                self.recv.blocks = self.recv.blocks + stream.ranges.tracked() - early_blocks;
                 let Open { stream, request, start, end, .. } = *open;
                 self.events.push_back(Event::StreamOpened { stream, request, start, end });
             }
         }
     }
 
-    fn on_stream_end<S: PayloadSink>(&mut self, now: Time, id: StreamId, end: u64, sink: &mut S) {
-        let known = self.recv.streams.get(id).and_then(RecvStream::end);
+    fn on_stream_end<S: PayloadSink>(
+        &mut self,
+        now: Time,
+        id: StreamId,
+        end: u64,
+        sink: &mut S,
+    ) -> Result<(), DropReason> {
+        let known = match self.recv.streams.lookup(id) {
+            Lookup::Past => return Ok(()),
+            Lookup::Known(stream) if stream.request.is_some() => stream.end(),
+            // The sender waits until it knows that we know the stream.
+            Lookup::Known(_) | Lookup::New => return Err(DropReason::UnknownStream),
+        };
         match self.recv.streams.set_end(id, end, |at| sink.commit(id, at, 0, true)) {
             Err(_) => self.fail(now, "a stream ended before its data"),
             Ok(()) if known.is_none() => self.events.push_back(Event::StreamEnd { stream: id, end }),
             Ok(()) => {}
         }
+        Ok(())
     }
 
     fn on_stream_reset(&mut self, now: Time, id: StreamId, code: u32, sent: u64) {
-        let (request, have, opened) = match self.recv.streams.lookup(id) {
+        let (request, have, blocks) = match self.recv.streams.lookup(id) {
             Lookup::Past => return,
-            Lookup::New => (None, 0, false),
-            Lookup::Known(stream) => (stream.request, stream.ranges.settled(), stream.request.is_some()),
+            Lookup::New => (None, 0, 0),
+            Lookup::Known(stream) => (stream.request, stream.ranges.settled(), stream.ranges.tracked()),
         };
         let never_comes = sent.saturating_sub(have);
         if !self.recv.credit.allows(never_comes) {
             return self.fail(now, "a reset claims more than the credit");
         }
+        if self.recv.streams.retire(id).is_err() {
+            return self.fail(now, "a reset of a stream whose slot another one uses");
+        }
         self.recv.credit.on_received(never_comes);
         self.recv.credit.on_written(never_comes);
-        if !opened {
+        self.recv.blocks -= blocks;
+        if request.is_none() {
             self.recv.unopened -= have.min(self.recv.unopened);
         }
-        self.recv.streams.retire(id);
         self.events.push_back(Event::StreamReset { stream: id, request, code });
     }
 
@@ -442,10 +480,10 @@ impl Session {
             Some(&(index, local)) if index == offer.index => {
                 self.offered.remove(0);
                 self.add_lane((local, remote), now);
-                let lane = usize::from(index);
-                self.lanes[lane].usable = true;
-                self.lanes[lane].challenge_due = true;
-                self.events.push_back(Event::LaneReady { index });
+                // It is usable when something comes back on it.
+                if let Some(lane) = self.lanes.get_mut(usize::from(index)) {
+                    lane.challenge_due = true;
+                }
             }
             _ => self.fail(now, "an answer to a lane that was not offered"),
         }
@@ -477,6 +515,8 @@ struct Batch {
     eliciting: bool,
     /// At once.
     hurry: bool,
+    /// SACK frames so far.
+    sacks: u32,
 }
 
 /// A BULK packet that has not been opened.
@@ -505,13 +545,20 @@ impl Packet<'_> {
 }
 
 /// Whether the range can belong to the stream.
-fn check_range(stream: &RecvStream, offset: u64, len: u64) -> Result<(), DropReason> {
+fn check_range(stream: &RecvStream, offset: u64, len: u64, blocks: usize) -> Result<(), DropReason> {
     let ranges = &stream.ranges;
+    let last = offset + len - 1;
+    if ranges.is_ragged(offset) || ranges.is_ragged(last) {
+        return Err(DropReason::TooManyHoles);
+    }
     if offset < ranges.start() || offset + len > ranges.end() {
         return Err(DropReason::BeyondStream);
     }
     // Data before STREAM_OPEN may begin anywhere; what is held of it is bounded by itself.
     if stream.request.is_some() && offset + len > ranges.settled_below() + STREAM_SPREAD_MAX + BLOCK {
+        return Err(DropReason::BeyondSpread);
+    }
+    if blocks + ranges.tracked_with(last) - ranges.tracked() > BLOCKS_TRACKED_MAX {
         return Err(DropReason::BeyondSpread);
     }
     Ok(())

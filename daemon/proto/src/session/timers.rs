@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::bulk::Blocked;
 use super::{Event, Session, State};
+use crate::lane::Lane;
 use crate::limits::{IDLE_TIMEOUT, KEEP_ALIVE};
 use crate::time::Time;
 
@@ -47,7 +48,8 @@ impl Session {
     }
 
     fn waits_for_credit(&self) -> bool {
-        self.send.credit == self.send.credit_used && self.send.streams.wants_credit()
+        let streams = self.send.credit == self.send.credit_used && self.send.streams.wants_credit();
+        streams || self.send.control.is_blocked()
     }
 
     /// Does what is due at `now`.
@@ -76,13 +78,20 @@ impl Session {
             }
             let (in_flight, at) = (lane.in_flight, lane.pto_at());
             if self.needs_probe(in_flight) && now >= at {
+                let alive = |other: &Lane| other.usable && other.pto_count == 0;
+                let others = self.lanes.iter().enumerate().any(|(i, lane)| i != index && alive(lane));
                 let lane = &mut self.lanes[index];
                 lane.probe_due = true;
                 // The next probe is timed from this one, even if nothing can be sent now.
                 lane.last_eliciting = now;
                 lane.pto_count += 1;
                 self.stats.probe_timeouts += 1;
-                self.send.rate.on_silence(lane.pto_count, now);
+                let count = lane.pto_count;
+                if !others {
+                    self.send.rate.on_silence(count, now);
+                } else if count == LANE_SILENT && lane.usable {
+                    self.abandon_lane(now, index);
+                }
             }
         }
         if now >= self.keep_alive_at() {
@@ -91,3 +100,6 @@ impl Session {
         self.check_invariants();
     }
 }
+
+/// Probe time-outs of one lane after which others, if they live, take over.
+const LANE_SILENT: u32 = 3;

@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::TAG;
 use super::header::{Header, Kind};
 use super::le::{U16, U32, U64};
+use crate::limits::OFFSET_MAX;
 use crate::{DropReason, StreamId};
 
 /// The frame header of a BULK packet.
@@ -100,9 +101,8 @@ impl<'a> Bulk<'a> {
         if prefix.frame.flags.get() != 0 {
             return Err(DropReason::ReservedBits);
         }
-        // An offset near 2^64 would overflow every later sum.
         let offset = prefix.offset();
-        if offset.checked_add(len as u64).is_none() {
+        if offset > OFFSET_MAX - len as u64 {
             return Err(DropReason::BadLength);
         }
         Ok(Self { stream: prefix.stream(), offset, len, aad: &datagram[..BulkPrefix::SIZE], sealed })

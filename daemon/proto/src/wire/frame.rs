@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable, bytes_of};
 
 use super::le::{U16, U32, U64};
 use super::sack::{Sack, SackBody};
+use crate::limits::OFFSET_MAX;
 use crate::{DropReason, LaneId, RequestId, StreamId};
 
 /// What begins every frame.
@@ -104,6 +105,8 @@ const _: () = assert!(size_of::<CloseBody>() == 4 && align_of::<CloseBody>() == 
 pub const STREAM_OVERHEAD: usize = size_of::<FrameHeader>() + size_of::<StreamBody>();
 /// Bytes of a STREAM_OPEN frame.
 pub const OPEN_SIZE: usize = size_of::<FrameHeader>() + size_of::<OpenBody>();
+/// Bytes of a CREDIT frame.
+pub const CREDIT_SIZE: usize = size_of::<FrameHeader>() + size_of::<CreditBody>();
 /// Bytes of a frame header.
 pub const FRAME_HEADER: usize = size_of::<FrameHeader>();
 /// "The end is not known yet" in STREAM_OPEN.
@@ -235,14 +238,20 @@ fn parse(kind: u8, body: &[u8]) -> Option<Frame<'_>> {
         kind::PONG => Frame::Pong(body),
         kind::STREAM => {
             let (head, data) = super::split_off::<StreamBody>(body)?;
-            let offset = head.offset.get();
-            offset.checked_add(data.len() as u64)?;
+            let offset = offset(head.offset)?;
+            if offset > OFFSET_MAX - data.len() as u64 {
+                return None;
+            }
             Frame::Stream { stream: StreamId(head.stream.get()), offset, data }
         }
         kind::STREAM_OPEN => {
             let open: &OpenBody = exact(body)?;
-            let (start, end) = (open.start.get(), open.end.get());
-            if end < start || open.weight.get() == 0 {
+            let start = offset(open.start)?;
+            let end = match open.end.get() {
+                END_UNKNOWN => None,
+                _ => Some(offset(open.end)?),
+            };
+            if end.is_some_and(|end| end < start) || open.weight.get() == 0 {
                 return None;
             }
             Frame::Open(Open {
@@ -250,19 +259,19 @@ fn parse(kind: u8, body: &[u8]) -> Option<Frame<'_>> {
                 weight: open.weight.get(),
                 request: RequestId(open.request.get()),
                 start,
-                end: (end != END_UNKNOWN).then_some(end),
+                end,
             })
         }
         kind::STREAM_END => {
             let end: &EndBody = exact(body)?;
-            Frame::End { stream: StreamId(end.stream.get()), end: end.end.get() }
+            Frame::End { stream: StreamId(end.stream.get()), end: offset(end.end)? }
         }
         kind::STREAM_RESET => {
             let reset: &ResetBody = exact(body)?;
             Frame::Reset {
                 stream: StreamId(reset.stream.get()),
                 code: reset.code.get(),
-                sent: reset.sent.get(),
+                sent: offset(reset.sent)?,
             }
         }
         kind::SACK => Frame::Sack(Sack::parse(body)?),
@@ -286,6 +295,12 @@ fn parse(kind: u8, body: &[u8]) -> Option<Frame<'_>> {
         }
         _ => Frame::Unknown,
     })
+}
+
+/// An offset in a file, which no kernel lets grow beyond the limit.
+fn offset(field: U64) -> Option<u64> {
+    let offset = field.get();
+    (offset <= OFFSET_MAX).then_some(offset)
 }
 
 fn exact<T: bytemuck::AnyBitPattern>(body: &[u8]) -> Option<&T> {

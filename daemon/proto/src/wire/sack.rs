@@ -4,6 +4,8 @@
 //! 64, so both ends work a 64-bit word at a time. The map is empty when everything arrived, a list of
 //! holes when there are few, and a bitmap of little-endian words otherwise.
 
+use core::ops::Range;
+
 use bytemuck::{Pod, Zeroable, bytes_of};
 
 use super::le::{U16, U32, U64};
@@ -111,14 +113,17 @@ impl<'a> Sack<'a> {
         })
     }
 
-    /// Calls `each(first number of the word, received, covered)` for every 64-bit word of the coverage.
-    pub fn for_each_word(&self, mut each: impl FnMut(u64, u64, u64)) {
+    /// Calls `each(first number of the word, received, covered)` for every 64-bit word of the coverage
+    /// that has numbers in `of_interest`.
+    pub fn for_each_word(&self, of_interest: Range<u64>, mut each: impl FnMut(u64, u64, u64)) {
         let SackInfo { lo, hi, .. } = self.info;
+        let from = lo.max(of_interest.start & !63);
         let mut holes = match self.map {
             Map::Holes(holes) => holes,
             _ => &[],
         };
-        for (index, word) in (lo..hi).step_by(64).enumerate() {
+        for word in (from..hi.min(of_interest.end)).step_by(64) {
+            let index = ((word - lo) / 64) as usize;
             let left = hi - word;
             let covered = if left >= 64 { u64::MAX } else { (1 << left) - 1 };
             let received = match self.map {
@@ -271,7 +276,7 @@ mod tests {
         assert_eq!(sack.info, info);
         let mut out = Vec::new();
         let mut covered_bits = 0;
-        sack.for_each_word(|_, received, covered| {
+        sack.for_each_word(0..u64::MAX, |_, received, covered| {
             out.push(received);
             covered_bits += u64::from(covered.count_ones());
         });
@@ -300,7 +305,7 @@ mod tests {
         #[test]
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Some(sack) = Sack::parse(&bytes) {
-                sack.for_each_word(|_, _, _| {});
+                sack.for_each_word(0..u64::MAX, |_, _, _| {});
             }
         }
     }
