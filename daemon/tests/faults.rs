@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::{Receiver, bytes, file, send, send_in_background};
 use udpxd::daemon::DaemonEvent;
-use udpxd::embedded::{PushFile, PushRequest};
+use udpxd::embedded::{Event, PushFile, PushRequest};
 use udpxd::identity;
 use udpxd::{Code, RatePolicy};
 
@@ -64,6 +64,19 @@ fn nobody_there_and_silence_are_told_apart() {
     // The right key at the second address is found though the first is silent.
     let addresses = vec![silent.local_addr().unwrap(), receiver.address];
     send(PushRequest { addresses, ..receiver.request(files) }).0.unwrap();
+}
+
+#[test]
+fn a_full_destination_is_said_before_data_flows() {
+    let receiver = Receiver::start();
+    let generated = PushFile::Generated { name: b"g".to_vec(), len: 1 << 45, seed: 1 };
+    let begin = Instant::now();
+    let (result, events) = send(receiver.request(vec![generated]));
+    let error = result.unwrap_err();
+    assert_eq!(error.code, Code::NoSpace, "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(!events.iter().any(|event| matches!(event, Event::Accepted { .. })), "{events:?}");
+    assert!(receiver.names().is_empty());
 }
 
 /// Changes the source a while after its push began; returns how the push ended.

@@ -3,8 +3,11 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -27,7 +30,12 @@ struct Process {
 
 impl Process {
     fn start() -> Self {
+        Self::start_as(None)
+    }
+
+    fn start_as(user: Option<u32>) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(directory.path(), user, None).unwrap();
         let alice = identity::ephemeral().unwrap();
         let path = directory.path();
         let config = format!(
@@ -37,7 +45,7 @@ impl Process {
             identity::key_text(&alice.public()),
         );
         std::fs::write(path.join("udpxd.toml"), config).unwrap();
-        let (child, address) = spawn(&directory, "127.0.0.1:0");
+        let (child, address) = spawn(&directory, "127.0.0.1:0", user);
         let key = identity::load(&path.join("identity")).unwrap().public();
         Self { directory, child, address, key, alice }
     }
@@ -50,7 +58,7 @@ impl Process {
 
     /// Starts it again on its port.
     fn restart(&mut self) {
-        self.child = spawn(&self.directory, &self.address.to_string()).0;
+        self.child = spawn(&self.directory, &self.address.to_string(), None).0;
     }
 
     fn inbox(&self) -> PathBuf {
@@ -78,18 +86,25 @@ impl Drop for Process {
 }
 
 /// Starts the program and reads its log until it says where it listens.
-fn spawn(directory: &TempDir, listen: &str) -> (Child, SocketAddr) {
+fn spawn(directory: &TempDir, listen: &str, user: Option<u32>) -> (Child, SocketAddr) {
     let config = directory.path().join("udpxd.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     let rest = text.split_once('\n').unwrap().1;
     std::fs::write(&config, format!("listen = [\"{listen}\"]\n{rest}")).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_udpxd"))
-        .args(["run", "--config"])
-        .arg(&config)
-        .env("NO_COLOR", "1")
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(program(directory, user));
+    command.args(["run", "--config"]).arg(&config).env("NO_COLOR", "1").stderr(Stdio::piped());
+    if let Some(user) = user {
+        command.uid(user);
+    }
+    let mut child = loop {
+        match command.spawn() {
+            // A child of another test was forked while the copy was being written, and has not begun to run yet.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            spawned => break spawned.unwrap(),
+        }
+    };
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("listening") {
@@ -102,6 +117,20 @@ fn spawn(directory: &TempDir, listen: &str) -> (Child, SocketAddr) {
     std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
     (child, address)
 }
+
+/// The program, where that user can run it: the build directory may be somebody's own.
+fn program(directory: &TempDir, user: Option<u32>) -> PathBuf {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_udpxd"));
+    if user.is_none() {
+        return built;
+    }
+    let copy = directory.path().join("udpxd");
+    std::fs::copy(built, &copy).unwrap();
+    copy
+}
+
+/// A user without rights, on every Linux.
+const NOBODY: u32 = 65_534;
 
 #[test]
 fn a_file_arrives_and_the_process_ends_on_a_signal() {
@@ -147,6 +176,21 @@ fn a_kill_in_mid_transfer_leaves_no_torn_file_and_the_push_goes_on_when_it_is_ba
     let summary = result.unwrap_or_else(|error| panic!("{error} after {events:?}"));
     assert_eq!(summary.sessions, 2, "{events:?}");
     assert!(std::fs::read(process.inbox().join("f")).unwrap() == std::fs::read(path).unwrap());
+}
+
+#[test]
+fn a_destination_that_cannot_be_written_is_said_before_data_flows() {
+    // Root may write anywhere: it runs the daemon as somebody else.
+    let nobody = nix::unistd::geteuid().is_root().then_some(NOBODY);
+    let mut process = Process::start_as(nobody);
+    std::fs::create_dir_all(process.inbox()).unwrap();
+    std::fs::set_permissions(process.inbox(), Permissions::from_mode(0o555)).unwrap();
+    let source = tempfile::tempdir().unwrap();
+    let error = send(process.request(file(source.path(), "f", 5 << 20))).0.unwrap_err();
+    std::fs::set_permissions(process.inbox(), Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(error.code, Code::NoSpace, "{error}");
+    assert!(error.text.contains("can't be written"), "{error}");
+    process.terminate(Signal::SIGTERM);
 }
 
 #[test]

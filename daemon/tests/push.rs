@@ -189,6 +189,16 @@ fn a_generated_source_into_nowhere_has_a_digest_on_both_ends() {
 }
 
 #[test]
+fn more_than_four_gibibytes_arrive() {
+    let receiver = Receiver::with("127.0.0.1:0", |config| config.sink = Sink::Null);
+    let len = (4 << 30) + 1;
+    let generated = PushFile::Generated { name: b"g".to_vec(), len, seed: 3 };
+    let summary = send(receiver.request(vec![generated])).0.unwrap();
+    assert_eq!((summary.bytes, summary.streams.len()), (len, 4));
+    assert!(summary.total.payload_bytes >= len);
+}
+
+#[test]
 fn a_cancelled_push_ends_soon_and_leaves_nothing() {
     let receiver = Receiver::start();
     let source = tempfile::tempdir().unwrap();

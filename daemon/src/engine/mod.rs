@@ -15,10 +15,13 @@
 //! An engine owns its sockets, sessions and staging memory alone; other threads reach it through bounded channels.
 
 pub(crate) mod access;
+mod answer;
 mod association;
+mod call;
 mod clock;
 mod driver;
 mod handle;
+mod incoming;
 mod lanes;
 mod receive;
 pub(crate) mod report;
@@ -194,7 +197,7 @@ impl Engine {
                     if let Some(index) = self.find(session) {
                         let socket = self.socket_report(index);
                         self.with_driver(index, now, |driver, cx| {
-                            driver.close_by_command(code, &text, socket, cx)
+                            driver.close_by_command(code, &text, socket, cx);
                         });
                     }
                 }

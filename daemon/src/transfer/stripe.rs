@@ -115,7 +115,7 @@ mod tests {
     fn stripes_cover_the_file_exactly() {
         for (size, count, expected) in [
             (0, 4, vec![]),
-            (BLOCK, 4, [0..BLOCK].to_vec()),
+            (3 * BLOCK, 1, std::iter::once(0..3 * BLOCK).collect()),
             (BLOCK + 1, 4, vec![0..BLOCK, BLOCK..BLOCK + 1]),
             (10 * BLOCK, 3, vec![0..3 * BLOCK, 3 * BLOCK..6 * BLOCK, 6 * BLOCK..10 * BLOCK]),
         ] {

@@ -1,0 +1,95 @@
+//! Handshakes that others begin with this engine, on its listening sockets.
+//!
+//! An answered HELLO proves nothing: it may be a recording. So it costs a few hundred bytes until the first packet
+//! for its lane comes, and has no effect before that packet has opened.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use udpx_proto::handshake::{Accept, Established, Incoming, is_hello};
+use udpx_proto::session::RatePolicy;
+use udpx_proto::{Session, Time};
+
+use super::Engine;
+use super::association::Association;
+use super::driver::{Driver, Peer, Place};
+
+/// A handshake that we answered.
+pub(crate) struct HalfOpen {
+    pub(super) established: Established,
+    pub(super) wire: usize,
+    from: SocketAddr,
+    pub(super) began: Time,
+}
+
+impl Engine {
+    /// A datagram that may be a HELLO, on a listening socket.
+    pub(crate) fn on_hello(&mut self, wire: usize, from: SocketAddr, datagram: &[u8], now: Time) {
+        if !is_hello(datagram) || self.acceptor.is_none() {
+            return;
+        }
+        let index = self.free_index();
+        let Some(lane) = self.new_lane(index) else { return };
+        let incoming = Incoming { from, datagram, lane };
+        let mut answer = Vec::new();
+        let Self { acceptor, random, config, .. } = self;
+        let Some(acceptor) = acceptor else { return };
+        let accept = acceptor.handle_hello(now, incoming, &config.peers, random, &mut answer);
+        if let Some(wire) = self.wires[wire].as_mut()
+            && !answer.is_empty()
+        {
+            wire.datagram(Some(from), &answer, index);
+        }
+        match accept {
+            Accept::Established(established) => {
+                self.limit_half_open();
+                let half = HalfOpen { established: *established, wire, from, began: now };
+                self.associations[index as usize] = Some(Association::HalfOpen(Box::new(half)));
+            }
+            Accept::Repeated | Accept::Cookie | Accept::Versions => self.lanes.close(lane),
+            Accept::Drop(reason) => {
+                tracing::debug!(?reason, %from, "a HELLO was dropped");
+                self.lanes.close(lane);
+            }
+        }
+    }
+
+    /// The first packet for a half-open session: only now is it worth its memory.
+    pub(crate) fn promote(&mut self, index: u32, now: Time) {
+        let Some(Association::HalfOpen(half)) = self.associations[index as usize].take() else { return };
+        let HalfOpen { established, wire, from, began } = *half;
+        let peer_key = established.peer;
+        let (peer, plain) = match self.peers().find(&peer_key) {
+            Some(access) => (Peer::Known(access.clone()), access.plain),
+            None => (Peer::Unknown { config_name: self.peers().config_name.clone() }, false),
+        };
+        let plain = plain && established.peer_params.plain_ok;
+        let mut config = self.session_config(&established, from, RatePolicy::Adaptive, plain);
+        config.initial_rtt =
+            now.saturating_since(began).clamp(Duration::from_micros(50), Duration::from_secs(1));
+        let place = Place { key: self.next_key(), wire, to: Some(from), address: from };
+        let session = Session::new(config, established, now);
+        let driver = Driver::new(session, &place, peer, peer_key, now);
+        self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
+    }
+
+    /// Makes room if too many handshakes hang: the oldest goes.
+    fn limit_half_open(&mut self) {
+        let half_open =
+            self.associations.iter().enumerate().filter_map(|(index, association)| match association {
+                Some(Association::HalfOpen(half)) => Some((half.began, index as u32)),
+                _ => None,
+            });
+        let (count, oldest) = half_open.fold((0, None), |(count, oldest), this| {
+            (count + 1, Some(oldest.map_or(this, |oldest: (Time, u32)| oldest.min(this))))
+        });
+        if let (HALF_OPEN_MAX.., Some((_, index))) = (count, oldest) {
+            self.remove(index);
+        }
+    }
+}
+
+/// How long an answered handshake may wait for its first packet.
+pub(super) const HALF_OPEN: Duration = Duration::from_secs(10);
+/// Answered handshakes that may wait at once; each is a few hundred bytes.
+const HALF_OPEN_MAX: usize = 1024;

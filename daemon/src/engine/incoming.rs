@@ -1,0 +1,243 @@
+//! The receiving side of a session: its incoming streams, whole blocks, and the takes that they belong to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use udpx_proto::messages::{Abort, PutRequest};
+use udpx_proto::{Code, Message, RequestId, StreamId, Time};
+
+use super::driver::{Cx, Driver, Peer};
+use super::report::Report;
+use crate::report::FileSummary;
+use crate::storage::blocks::Block;
+use crate::storage::part::Part;
+use crate::storage::vault::VaultError;
+use crate::storage::writers::ClerkJob;
+use crate::transfer::Failure;
+use crate::transfer::take::{Outcome, Take, TakeCx, WrittenBlock};
+
+/// A stream that comes in.
+#[derive(Copy, Clone)]
+pub(super) struct Incoming {
+    pub(super) stream: StreamId,
+    pub(super) request: RequestId,
+    pub(super) start: u64,
+    pub(super) end: Option<u64>,
+    pub(super) opened: Time,
+}
+
+impl Driver {
+    pub(super) fn on_put_request(&mut self, index: u32, request: &PutRequest, cx: &mut Cx<'_>) {
+        if self.last_request.is_some_and(|last| request.request <= last) {
+            return self.session.close(cx.now, Code::Protocol, "request numbers must grow");
+        }
+        self.last_request = Some(request.request);
+        let refused = match &self.peer {
+            _ if self.takes.len() >= TAKES_MAX => {
+                Failure::new(Code::TryAgain, "Too many files at once in one session.")
+            }
+            Peer::Known(access) => {
+                let (tag, nonce) = (cx.tags.next(index), cx.random.number());
+                let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
+                match Take::new(tag, request, &access.place, nonce, &mut take_cx) {
+                    Ok(take) => {
+                        self.takes.push(take);
+                        return self.adopt(request.request, cx);
+                    }
+                    Err(failure) => failure,
+                }
+            }
+            Peer::Server { .. } | Peer::Unknown { .. } => {
+                Failure::new(Code::Refused, "This end of the session takes no files.")
+            }
+        };
+        self.mail.push_back(Message::Abort(Abort {
+            request: request.request,
+            code: refused.code.number(),
+            text: refused.text,
+        }));
+        self.forget(request.request, cx);
+    }
+
+    /// Streams and blocks that came before their request.
+    fn adopt(&mut self, request: RequestId, cx: &mut Cx<'_>) {
+        let streams: Vec<Incoming> =
+            self.incoming.iter().flatten().copied().filter(|incoming| incoming.request == request).collect();
+        for incoming in streams {
+            self.with_take(request, cx, |take, cx| take.on_stream(incoming.start, incoming.end, cx));
+        }
+        let (ours, others) =
+            std::mem::take(&mut self.orphans).into_iter().partition(|&(of, _, _)| of == request);
+        self.orphans = others;
+        let ours: Vec<(RequestId, u64, Block)> = ours;
+        for (_, block_index, block) in ours {
+            self.give_to_take(request, block_index, block, cx);
+        }
+    }
+
+    pub(super) fn on_stream_opened(&mut self, incoming: Incoming, cx: &mut Cx<'_>) {
+        let Incoming { stream, request, start, end, .. } = incoming;
+        if self.incoming.len() <= stream.slot() {
+            self.incoming.resize(stream.slot() + 1, None);
+        }
+        self.incoming[stream.slot()] = Some(incoming);
+        self.staging.on_opened(stream, start, end.unwrap_or(u64::MAX));
+        if self.takes.iter().any(|take| take.request == request) {
+            self.with_take(request, cx, |take, cx| take.on_stream(start, end, cx));
+        } else if self.last_request.is_some_and(|last| request <= last) {
+            // Its request was refused, or is over.
+            self.session.stop_receiving(stream);
+            self.staging.discard(stream, cx.pool);
+        }
+    }
+
+    pub(super) fn incoming_of(&self, stream: StreamId) -> Option<Incoming> {
+        self.incoming.get(stream.slot()).copied().flatten().filter(|incoming| incoming.stream == stream)
+    }
+
+    pub(super) fn on_block(&mut self, stream: StreamId, block_index: u64, block: Block, cx: &mut Cx<'_>) {
+        let Some(Incoming { request, .. }) = self.incoming_of(stream) else {
+            return self.staging.release(block, cx.pool);
+        };
+        if self.last_request.is_some_and(|last| request <= last) {
+            return self.give_to_take(request, block_index, block, cx);
+        }
+        self.orphans.push((request, block_index, block));
+        if self.orphans.len() > ORPHANS_MAX {
+            self.session.close(cx.now, Code::Protocol, "too much data came before its request");
+        }
+    }
+
+    fn give_to_take(&mut self, request: RequestId, block_index: u64, block: Block, cx: &mut Cx<'_>) {
+        let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
+        let rejected = match self.takes.iter_mut().find(|take| take.request == request) {
+            Some(take) => take.on_block(block_index, block, &mut take_cx),
+            None => Some(block),
+        };
+        if let Some(block) = rejected {
+            self.staging.release(block, cx.pool);
+        }
+    }
+
+    /// Blocks with holes give up their memory: the oldest of this session. False if there is none.
+    pub(crate) fn flush_oldest(&mut self, any: bool, cx: &mut Cx<'_>) -> bool {
+        let (incoming, takes) = (&self.incoming, &self.takes);
+        let may = |stream: StreamId| {
+            let of =
+                incoming.get(stream.slot()).copied().flatten().filter(|incoming| incoming.stream == stream);
+            of.and_then(|of| takes.iter().find(|take| take.request == of.request))
+                .is_some_and(Take::may_flush)
+        };
+        let Some((stream, block_index, block)) = self.staging.take_oldest(any, may) else {
+            return false;
+        };
+        let request = self.incoming_of(stream).map(|incoming| incoming.request);
+        let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
+        let rejected = match self.takes.iter_mut().find(|take| Some(take.request) == request) {
+            Some(take) => take.on_flush(block_index, block, &mut take_cx),
+            None => Some(block),
+        };
+        if let Some(block) = rejected {
+            self.staging.release(block, cx.pool);
+        }
+        true
+    }
+
+    /// A writer has written a block of ours; its memory has gone back to the pool.
+    pub(crate) fn on_written(&mut self, tag: u64, reply: &WrittenBlock, cx: &mut Cx<'_>) {
+        self.dirty = true;
+        self.session.bytes_written(u64::from(reply.bytes));
+        if let Some(request) = self.request_of(tag) {
+            self.with_take(request, cx, |take, cx| take.on_written(reply, cx));
+        }
+    }
+
+    /// A clerk has created a part, or could not. A part that nobody waits for any more is dropped.
+    pub(crate) fn on_created(&mut self, tag: u64, result: Result<Arc<Part>, VaultError>, cx: &mut Cx<'_>) {
+        self.dirty = true;
+        match (self.request_of(tag), result) {
+            (Some(request), result) => self.with_take(request, cx, |take, cx| take.on_created(result, cx)),
+            (None, Ok(part)) => cx.queue.clerk(ClerkJob::Discard { tag, part }),
+            (None, Err(_)) => {}
+        }
+    }
+
+    /// A clerk has committed a part, or could not.
+    pub(crate) fn on_committed(&mut self, tag: u64, result: Result<PathBuf, VaultError>, cx: &mut Cx<'_>) {
+        self.dirty = true;
+        if let Some(request) = self.request_of(tag) {
+            self.with_take(request, cx, |take, cx| take.on_committed(result, cx));
+        }
+    }
+
+    fn request_of(&self, tag: u64) -> Option<RequestId> {
+        self.takes.iter().find(|take| take.tag == tag).map(|take| take.request)
+    }
+
+    pub(super) fn with_take(
+        &mut self,
+        request: RequestId,
+        cx: &mut Cx<'_>,
+        act: impl FnOnce(&mut Take, &mut TakeCx<'_>) -> Option<Outcome>,
+    ) {
+        let Some(at) = self.takes.iter().position(|take| take.request == request) else { return };
+        let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
+        if let Some(outcome) = act(&mut self.takes[at], &mut take_cx) {
+            self.finish_take(at, outcome, cx);
+        }
+    }
+
+    /// A file is done with, one way or the other.
+    pub(super) fn finish_take(&mut self, at: usize, outcome: Outcome, cx: &mut Cx<'_>) {
+        let mut take = self.takes.swap_remove(at);
+        let (request, rows) = (take.request, std::mem::take(&mut take.rows));
+        let seconds = cx.now.saturating_since(take.started).as_secs_f64();
+        for (_, block) in take.end(cx.queue) {
+            self.staging.release(block, cx.pool);
+        }
+        self.forget(request, cx);
+        let Peer::Known(access) = &self.peer else { return };
+        let peer = access.name.clone();
+        let file = |path, bytes, digest, skipped, reread_bytes| FileSummary {
+            file: 0,
+            path,
+            bytes,
+            digest,
+            skipped,
+            seconds,
+            reread_bytes,
+            rows,
+        };
+        cx.outbox.push(match outcome {
+            Outcome::Done { path, bytes, digest, reread } => {
+                Report::Received { peer, file: file(path, bytes, digest, false, reread) }
+            }
+            Outcome::Skipped { path } => Report::Received { peer, file: file(path, 0, [0; 32], true, 0) },
+            Outcome::Failed { path, failure } => Report::NotReceived { peer, path, failure },
+        });
+    }
+
+    /// Whatever else comes for this request is of no interest.
+    fn forget(&mut self, request: RequestId, cx: &mut Cx<'_>) {
+        for incoming in self.incoming.iter_mut().filter(|i| i.is_some_and(|i| i.request == request)) {
+            if let Some(Incoming { stream, .. }) = incoming.take() {
+                self.session.stop_receiving(stream);
+                self.staging.discard(stream, cx.pool);
+            }
+        }
+        let mut at = 0;
+        while at < self.orphans.len() {
+            if self.orphans[at].0 == request {
+                let (_, _, block) = self.orphans.swap_remove(at);
+                self.staging.release(block, cx.pool);
+            } else {
+                at += 1;
+            }
+        }
+    }
+}
+
+/// Files that one session may send at once.
+const TAKES_MAX: usize = 256;
+/// Whole blocks that are kept for requests not heard of yet: the control stream is a packet late, not more.
+const ORPHANS_MAX: usize = 64;
