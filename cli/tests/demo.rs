@@ -7,7 +7,7 @@ mod support;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{Home, Ran};
@@ -141,6 +141,29 @@ fn an_interrupted_demo_leaves_nothing_behind() {
     assert_eq!(ran.code, 130, "{ran:?}");
     assert_eq!(ran.last_event()["kind"], "interrupted");
     assert_eq!(home.leftovers(), [""; 0]);
+}
+
+#[test]
+fn the_other_processes_do_not_outlive_a_killed_demo() {
+    let home = Home::new();
+    let mut child = home
+        .command(["demo", "--size", "64MiB", "--delay", "1ms", "--rate", "20mbit"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !home.leftovers().iter().any(|name| parts(&home, name) > 0) {
+        assert!(Instant::now() < deadline, "it never came so far");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(processes_about(&home), 1, "the receiver");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    while processes_about(&home) > 0 {
+        assert!(Instant::now() < deadline, "the receiver lives on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Files that a demo's receiver has begun.

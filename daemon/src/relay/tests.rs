@@ -33,9 +33,24 @@ impl Lab {
     }
 }
 
-fn drain(socket: &UdpSocket) -> Vec<Vec<u8>> {
+/// Sends datagrams from the client and returns what arrives at the server. In small bursts, each of which is taken in
+/// before the next: the receive buffer of a plain socket holds little more than a hundred datagrams.
+fn exchange(lab: &Lab, datagrams: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut buffer = [0; 2000];
-    std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec())).collect()
+    let mut arrived = Vec::new();
+    lab.server.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    for burst in datagrams.chunks(40) {
+        for datagram in burst {
+            lab.client.send(datagram).unwrap();
+        }
+        arrived.extend(std::iter::from_fn(|| {
+            lab.server.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec())
+        }));
+    }
+    lab.server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    arrived
+        .extend(std::iter::from_fn(|| lab.server.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec())));
+    arrived
 }
 
 #[test]
@@ -63,16 +78,12 @@ fn both_directions_are_forwarded_with_their_delay() {
 #[test]
 fn without_faults_everything_arrives_in_order() {
     let lab = Lab::new(Impairments::default(), Impairments::default());
-    let reader = lab.server.try_clone().unwrap();
-    let reader = std::thread::spawn(move || drain(&reader));
-    let mut sent = Vec::new();
-    for index in 0..200u32 {
-        let mut datagram = vec![0; 100 + (index as usize % 7) * 150];
-        datagram[..4].copy_from_slice(&index.to_le_bytes());
-        lab.client.send(&datagram).unwrap();
-        sent.push(datagram);
-    }
-    assert!(reader.join().unwrap() == sent);
+    let sent: Vec<Vec<u8>> =
+        (0..200u8).map(|index| vec![index; 100 + usize::from(index % 7) * 150]).collect();
+    let arrived = exchange(&lab, &sent);
+    let first = |list: &[Vec<u8>]| list.iter().map(|datagram| datagram[0]).collect::<Vec<_>>();
+    assert_eq!(first(&arrived), first(&sent));
+    assert!(arrived == sent, "some datagram has another length or content");
     assert_eq!(lab.finish().up.forwarded, 200);
 }
 
@@ -80,20 +91,13 @@ fn without_faults_everything_arrives_in_order() {
 fn what_is_missing_or_damaged_is_what_was_counted() {
     let up = Impairments { loss: 0.2, corrupt: 0.1, duplicate: 0.1, reorder: 0.1, ..Impairments::default() };
     let lab = Lab::new(up, Impairments::default());
-    let reader = lab.server.try_clone().unwrap();
-    let reader = std::thread::spawn(move || drain(&reader));
-    for _ in 0..2000 {
-        lab.client.send(&[0; 500]).unwrap();
-        std::thread::sleep(Duration::from_micros(20));
-    }
-    let arrived = reader.join().unwrap();
-    let report = lab.finish();
-    let up = report.up;
-    assert_eq!(up.received, 2000);
+    let arrived = exchange(&lab, &vec![vec![0; 500]; 1000]);
+    let up = lab.finish().up;
+    assert_eq!(up.received, 1000);
     assert_eq!(arrived.len() as u64, up.received - up.lost + up.duplicated);
-    assert!((300..500).contains(&up.lost), "{up:?}");
+    assert!((140..260).contains(&up.lost) && up.reordered > 40, "{up:?}");
     let damaged = arrived.iter().filter(|datagram| datagram.iter().any(|&byte| byte != 0)).count() as u64;
-    assert!(damaged >= up.corrupted && up.corrupted > 100, "{damaged} {up:?}");
+    assert!(damaged >= up.corrupted && up.corrupted > 40, "{damaged} {up:?}");
     assert!(arrived.iter().all(|datagram| datagram.iter().map(|byte| byte.count_ones()).sum::<u32>() <= 1));
 }
 
