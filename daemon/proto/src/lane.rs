@@ -35,6 +35,8 @@ pub(crate) struct Lane {
     pub(crate) probe_due: bool,
     /// The peer has shown that this lane reaches it (or the handshake has).
     pub(crate) usable: bool,
+    /// It was usable, and fell silent.
+    pub(crate) abandoned: bool,
     /// PATH_CHALLENGEs to answer on this lane.
     pub(crate) responses: Vec<u64>,
     /// A PATH_CHALLENGE is due.
@@ -74,6 +76,7 @@ impl Lane {
             pto_count: 0,
             probe_due: false,
             usable: false,
+            abandoned: false,
             responses: Vec::new(),
             challenge_due: false,
             lowest: Lowest::default(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{MIB, bottleneck, finish, over};
 use udpx_proto::DropReason;
 use udpx_proto::testing::Pair;
-use udpx_proto::testing::net::{BurstSpec, LinkSpec, ReorderSpec, Side};
+use udpx_proto::testing::net::{BurstSpec, LinkSpec, Node, Queue, QueueSpec, ReorderSpec, Side};
 
 fn transfer(link: &LinkSpec, seed: u64) -> Pair {
     let mut config = over(link.clone(), seed);
@@ -79,4 +79,26 @@ fn everything_at_once() {
         };
         transfer(&link, seed);
     }
+}
+
+#[test]
+fn congestion_marks_cut_the_rate() {
+    let seed = 14;
+    let link = bottleneck(100_000_000, 40, 4.0);
+    let spec = link.queue.expect("a bottleneck has a queue");
+    let mut pair = Pair::new(&over(link, seed));
+    pair.send_file(Side::A, 1, (0, 1 << 30), 1);
+    pair.run_until(Duration::from_secs(3), |_| false);
+    let before = pair.a.session.stats();
+    // From now on the queue marks every packet that meets another one.
+    let marking = QueueSpec { mark_bytes: Some(1), ..spec };
+    pair.net.link_mut(Side::A, 0).replace(Node::Queue(Queue::new(marking, 0)));
+    pair.run_until(Duration::from_millis(1500), |_| false);
+    let after = pair.a.session.stats();
+    assert!(
+        after.pacing_bps < 0.7 * before.pacing_bps,
+        "seed {seed}: {} bit/s after the marks, {} before",
+        after.pacing_bps,
+        before.pacing_bps
+    );
 }

@@ -59,8 +59,9 @@ impl Session {
             }
         });
         self.flush_run(tally.run);
-        let lane = &mut self.lanes[index];
         if tally.acked > 0 {
+            self.use_lane(index);
+            let lane = &mut self.lanes[index];
             lane.pto_count = 0;
             if let Some(number) = tally.largest_sealed {
                 lane.keys.on_acked(number);
@@ -98,6 +99,7 @@ impl Session {
     /// A lane on which nothing is heard while others live: what it carried goes out on those.
     pub(super) fn abandon_lane(&mut self, now: Time, index: usize) {
         self.lanes[index].usable = false;
+        self.lanes[index].abandoned = true;
         self.lanes[index].challenge_due = true;
         for number in self.lanes[index].sent.base()..self.lanes[index].sent.next() {
             if self.lanes[index].sent.get(number).is_some_and(|p| p.state == State::InFlight) {

@@ -85,9 +85,19 @@ impl Session {
             self.confirmed = true;
             self.events.push_back(Event::Confirmed);
         }
-        if !self.lanes[lane].usable {
-            self.lanes[lane].usable = true;
-            self.events.push_back(Event::LaneReady { index: lane as u8 });
+        // What comes says that the peer reaches us. That we reach it, an acknowledgement says; the
+        // responder has to begin somewhere.
+        if self.role == Role::Responder && !self.lanes[lane].abandoned {
+            self.use_lane(lane);
+        }
+    }
+
+    /// Lets a lane carry what it may not carry before it is known to work.
+    pub(super) fn use_lane(&mut self, index: usize) {
+        let lane = &mut self.lanes[index];
+        lane.abandoned = false;
+        if !core::mem::replace(&mut lane.usable, true) {
+            self.events.push_back(Event::LaneReady { index: index as u8 });
         }
     }
 
@@ -480,7 +490,7 @@ impl Session {
             Some(&(index, local)) if index == offer.index => {
                 self.offered.remove(0);
                 self.add_lane((local, remote), now);
-                // It is usable when something comes back on it.
+                // It is usable when the challenge was acknowledged.
                 if let Some(lane) = self.lanes.get_mut(usize::from(index)) {
                     lane.challenge_due = true;
                 }

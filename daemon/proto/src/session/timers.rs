@@ -23,7 +23,7 @@ impl Session {
             deadline = deadline.min(at);
         }
         for lane in &self.lanes {
-            let sack = lane.numbers.sack_at(lane.rtt.smoothed());
+            let sack = lane.numbers.sack_at(lane.rtt.smoothed()).filter(|_| lane.usable);
             let loss = lane.loss.next_deadline(&lane.rtt);
             let keys = lane.keys.next_deadline(Duration::from_nanos(lane.rtt.pto()));
             let probe = self.needs_probe(lane.in_flight).then(|| lane.pto_at());
