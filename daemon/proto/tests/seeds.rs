@@ -1,7 +1,8 @@
 //! Random transfers over random bad networks: 200 fixed seeds and 20 fresh ones a run. Every stream must
 //! arrive identical (the sink compares each byte), in bounded virtual time.
 //!
-//! `UDPX_SEED=n cargo test -p udpx-proto --test seeds` replays one seed, and tells what it was.
+//! `UDPX_SEED=n cargo test -p udpx-proto --test seeds` replays one seed, and tells what it was;
+//! `UDPX_FRESH=n` tries so many fresh ones.
 
 use std::time::Duration;
 
@@ -153,7 +154,8 @@ fn fresh_seeds() {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(1 << 32, |since| since.as_nanos() as u64 >> 10 << 8);
     println!("fresh seeds from {base}: replay one with UDPX_SEED=n");
-    run_all(base..base + FRESH);
+    let count = std::env::var("UDPX_FRESH").ok().and_then(|n| n.parse().ok()).unwrap_or(FRESH);
+    run_all(base..base + count);
 }
 
 #[test]
