@@ -176,6 +176,7 @@ fn a_kill_in_mid_transfer_leaves_no_torn_file_and_the_push_goes_on_when_it_is_ba
     let summary = result.unwrap_or_else(|error| panic!("{error} after {events:?}"));
     assert_eq!(summary.sessions, 2, "{events:?}");
     assert!(std::fs::read(process.inbox().join("f")).unwrap() == std::fs::read(path).unwrap());
+    assert_eq!(names(&process.inbox()), ["f"], "what the killed daemon left was removed");
 }
 
 #[test]

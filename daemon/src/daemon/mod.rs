@@ -19,6 +19,7 @@ use crate::engine::report::Report;
 use crate::engine::{EngineConfig, EngineHandle};
 use crate::identity::{self, IdentityError};
 use crate::report::{FileSummary, SocketReport};
+use crate::storage::orphans::remove_orphans;
 use crate::storage::vault::{NullVault, RootVault, Vault, VaultError};
 use crate::transfer::take::Place;
 
@@ -229,7 +230,11 @@ fn access(config: &Config, peer: &Peer) -> Result<Access, DaemonError> {
         Sink::Files => {
             let root = config.inbox_of(peer);
             let opened = open_inbox(&root);
-            (Arc::new(opened.map_err(|error| DaemonError::Inbox { peer: peer.name.clone(), error })?), root)
+            let opened = opened.map_err(|error| DaemonError::Inbox { peer: peer.name.clone(), error })?;
+            for orphan in remove_orphans(&root).unwrap_or_default() {
+                tracing::info!(?orphan, "removed what a killed daemon had not finished");
+            }
+            (Arc::new(opened), root)
         }
     };
     Ok(Access { key: peer.key, name: peer.name.clone(), plain: peer.plain, place: Place { vault, root } })

@@ -26,6 +26,7 @@ pub mod blocks;
 pub mod digest;
 pub mod fileops;
 pub mod listing;
+pub mod orphans;
 pub mod part;
 pub mod path;
 pub mod readers;

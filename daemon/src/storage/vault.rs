@@ -232,7 +232,10 @@ impl RootVault {
         loop {
             let name = part_name(number);
             match self.ops.create(dir, &name) {
-                Ok(file) => return Ok((file, name)),
+                Ok(file) => {
+                    super::orphans::claim(&file);
+                    return Ok((file, name));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = number.wrapping_add(1),
                 Err(error) if is_no_space(&error) => {
                     let free = self.ops.free_bytes(dir).unwrap_or(0);
