@@ -17,7 +17,7 @@ pub(crate) struct LossDetector {
     newest_acked_sent: Time,
     /// Reordering window in quarters of the least RTT.
     quarters: u64,
-    /// Recoveries since the window was last widened.
+    /// When the window was last found too small.
     calm_since: Time,
 }
 
@@ -55,13 +55,14 @@ impl LossDetector {
         self.suspects.push_back(Suspect { number, sent });
     }
 
-    /// A packet that was declared lost has arrived: the window was too small.
-    pub(crate) fn on_spurious(&mut self, now: Time, rtt: &Rtt) {
+    /// A packet that was sent at `sent` and declared lost has arrived: the window was too small. It
+    /// becomes as large as this packet was late.
+    pub(crate) fn on_spurious(&mut self, now: Time, sent: Time, rtt: &Rtt) {
+        let quarter = (rtt.min() / 4).max(1);
+        let late = now.nanos_since(sent).saturating_sub(rtt.min());
         let most = (4 * rtt.smoothed() / rtt.min().max(1)).max(4);
-        if now.nanos_since(self.calm_since) > rtt.smoothed() {
-            self.quarters = (self.quarters * 2).min(most);
-            self.calm_since = now;
-        }
+        self.quarters = self.quarters.max((late / quarter + 1).min(most));
+        self.calm_since = now;
     }
 
     fn window(&self, rtt: &Rtt) -> u64 {

@@ -137,7 +137,7 @@ impl Session {
         }
         if packet.state == State::Lost {
             self.stats.spurious_losses += 1;
-            lane.loss.on_spurious(now, &lane.rtt);
+            lane.loss.on_spurious(now, train.sent, &lane.rtt);
         } else {
             settle(lane, &mut self.send.in_flight, &packet);
         }
