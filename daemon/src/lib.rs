@@ -7,13 +7,16 @@
 //! ```
 //!
 //! [`daemon`] receives what the peers of a [`config::Config`] send; [`embedded`] sends files from the caller's own
-//! process. Both drive the same engine, and [`report`] is what they tell. [`relay`] is a bad path to try them on.
+//! process. Both drive the same engine, and [`report`] is what they tell. [`relay`] is a bad path to try them on;
+//! [`liveness`] and [`notify`] keep the service manager informed.
 
 pub mod config;
 pub mod daemon;
 pub mod embedded;
 mod engine;
 pub mod identity;
+pub mod liveness;
+pub mod notify;
 pub mod relay;
 pub mod report;
 pub mod storage;

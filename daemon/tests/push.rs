@@ -105,7 +105,7 @@ fn strange_names_and_attributes_arrive() {
     let inside = receiver.inbox().join("deep/directory with spaces");
     assert_eq!(names(&inside), names(source.path()));
     let metadata = std::fs::metadata(inside.join("two words")).unwrap();
-    assert_eq!((metadata.permissions().mode() & 0o777, metadata.modified().unwrap()), (0o640, modified));
+    assert_eq!((metadata.permissions().mode() & 0o777, metadata.modified().unwrap()), (0o660, modified));
 }
 
 #[test]

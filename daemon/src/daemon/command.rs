@@ -1,17 +1,18 @@
 //! The command line of `udpxd`.
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{Daemon, DaemonError, DaemonEvent};
+use super::{Daemon, DaemonError, DaemonEvent, SHUTDOWN_EVERY};
 use crate::config::Config;
 use crate::identity;
+use crate::notify::Notifier;
 
 /// Receives files over UDP, encrypted and verified.
 #[derive(Parser)]
@@ -26,7 +27,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run until SIGTERM or SIGINT (the default).
+    /// Run until SIGTERM or SIGINT (the default); SIGHUP reads the peers anew.
     Run,
     /// Check the configuration and say what it means.
     Check,
@@ -50,32 +51,85 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Logs to stderr; `RUST_LOG` chooses what.
+/// Logs to stderr; `RUST_LOG` chooses what. Colours are for terminals, and the journal knows the time itself.
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    match is_journal() {
+        true => log.with_ansi(false).without_time().init(),
+        false => log.with_ansi(colours).init(),
+    }
 }
 
-fn run(path: &std::path::Path) -> Result<(), DaemonError> {
-    let config = Config::load(path)?;
-    let shutdown = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register(signal, shutdown.clone())
+/// Whether stderr is the journal's very stream, and not something that it was redirected to since (systemd.exec(5)).
+fn is_journal() -> bool {
+    let ours = nix::sys::stat::fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
+    ours.is_ok_and(|ours| std::env::var("JOURNAL_STREAM").is_ok_and(|stream| stream == ours))
+}
+
+fn run(path: &Path) -> Result<(), DaemonError> {
+    let mut manager = Notifier::from_environment();
+    let (shutdown, hangup) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    for (signal, flag) in [(SIGTERM, &shutdown), (SIGINT, &shutdown), (SIGHUP, &hangup)] {
+        signal_hook::flag::register(signal, flag.clone())
             .map_err(|error| DaemonError::System(format!("Signal {signal} cannot be handled: {error}.")))?;
     }
+    let config = Config::load(path)?;
     let secret = identity::load_or_create(&config.identity)?;
-    let daemon = Daemon::start_as(&config, secret, &path.display().to_string())?;
+    let mut daemon = Daemon::start_as(&config, secret, &path.display().to_string())?;
     for address in daemon.listening() {
         tracing::info!(%address, key = identity::key_text(&daemon.key()), "listening");
     }
     if config.peers.is_empty() {
         tracing::warn!("no [[peer]] is configured, so nothing will be taken, and only loopback is bound");
     }
-    super::run(&daemon, &shutdown, &mut log)?;
+    manager.ready(&status(&daemon, &config));
+    let mut watch = daemon.watch();
+    while !shutdown.load(Ordering::Relaxed) {
+        if let Some(event) = daemon.next_event(SHUTDOWN_EVERY)? {
+            log(&event);
+        }
+        if hangup.swap(false, Ordering::Relaxed) {
+            manager.reloading();
+            manager.ready(&reload(path, &mut daemon));
+        }
+        manager.feed(|| watch.stuck());
+    }
     tracing::info!("stopping");
+    manager.stopping();
     daemon.stop();
     Ok(())
+}
+
+/// Reads the configuration anew and takes over what can be changed while running; returns the new status.
+fn reload(path: &Path, daemon: &mut Daemon) -> String {
+    let loaded = Config::load(path).map_err(DaemonError::from);
+    let done = loaded.and_then(|config| daemon.reload(&config).map(|waiting| (config, waiting)));
+    match done {
+        Ok((config, waiting)) => {
+            tracing::info!(peers = config.peers.len(), "took over the peers of the configuration");
+            for key in &waiting {
+                tracing::warn!(key, "this change needs a restart: systemctl restart udpxd");
+            }
+            match waiting.is_empty() {
+                true => status(daemon, &config),
+                false => {
+                    format!("{} A restart is needed for: {}.", status(daemon, &config), waiting.join(", "))
+                }
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration was not taken over; the former one stays in force");
+            format!("Running on the former configuration: {error}")
+        }
+    }
+}
+
+fn status(daemon: &Daemon, config: &Config) -> String {
+    let addresses: Vec<_> = daemon.listening().iter().map(ToString::to_string).collect();
+    format!("Receiving on {} from {} configured peers.", addresses.join(", "), config.peers.len())
 }
 
 fn log(event: &DaemonEvent) {
@@ -98,7 +152,7 @@ fn log(event: &DaemonEvent) {
     }
 }
 
-fn check(path: &std::path::Path) -> Result<(), DaemonError> {
+fn check(path: &Path) -> Result<(), DaemonError> {
     let config = Config::load(path)?;
     for address in config.listen_addresses() {
         println!("listens on {address}");

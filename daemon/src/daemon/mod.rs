@@ -15,9 +15,10 @@ use udpx_proto::handshake::{PublicKey, StaticSecret};
 
 use crate::config::{Config, ConfigError, Peer, Sink};
 use crate::engine::access::{Access, Peers};
-use crate::engine::report::Report;
+use crate::engine::report::{Command, Report};
 use crate::engine::{EngineConfig, EngineHandle};
 use crate::identity::{self, IdentityError};
+use crate::liveness::Watch;
 use crate::report::{FileSummary, SocketReport};
 use crate::storage::orphans::remove_orphans;
 use crate::storage::vault::{NullVault, RootVault, Vault, VaultError};
@@ -121,6 +122,8 @@ pub enum DaemonEvent {
 pub struct Daemon {
     engine: EngineHandle,
     key: PublicKey,
+    config: Config,
+    config_name: String,
 }
 
 impl Daemon {
@@ -138,7 +141,12 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`].
     pub fn start_as(config: &Config, secret: StaticSecret, config_name: &str) -> Result<Self, DaemonError> {
-        let peers = config.peers.iter().map(|peer| access(config, peer)).collect::<Result<_, _>>()?;
+        let peers = accesses(config)?;
+        for access in peers.iter().filter(|_| config.sink == Sink::Files) {
+            for orphan in remove_orphans(&access.place.root).unwrap_or_default() {
+                tracing::info!(?orphan, "removed what a killed daemon had not finished");
+            }
+        }
         let key = secret.public();
         let engine = EngineHandle::start(EngineConfig {
             identity: secret,
@@ -155,7 +163,38 @@ impl Daemon {
             crate::engine::StartError::Bind(..) => DaemonError::Bind(error.to_string()),
             crate::engine::StartError::System(_) => DaemonError::System(error.to_string()),
         })?;
-        Ok(Self { engine, key })
+        Ok(Self { engine, key, config: config.clone(), config_name: config_name.into() })
+    }
+
+    /// Takes over the peers and inboxes of a changed configuration; sessions of peers who lost something by it are
+    /// closed. Returns the keys of other settings that differ: those are in force only after a restart.
+    ///
+    /// # Errors
+    /// [`DaemonError`]; then everything stays as it was.
+    pub fn reload(&mut self, config: &Config) -> Result<Vec<&'static str>, DaemonError> {
+        let peers = Peers::new(accesses(config)?, self.config_name.clone());
+        if !self.engine.send(Command::Admit(peers)) {
+            return Err(DaemonError::System("The engine is too busy to take new peers; try again.".into()));
+        }
+        let old = &self.config;
+        let mut waiting = Vec::new();
+        for (key, same) in [
+            ("listen", old.listen_addresses() == config.listen_addresses()),
+            ("identity", old.identity == config.identity),
+            ("staging", old.staging == config.staging),
+            ("rcvbuf", old.receive_buffer == config.receive_buffer),
+            ("gso", old.gso == config.gso),
+            ("mtu_max", old.mtu_max == config.mtu_max),
+        ] {
+            waiting.extend((!same).then_some(key));
+        }
+        Ok(waiting)
+    }
+
+    /// Looks whether its threads advance.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.engine.beats().to_vec())
     }
 
     /// The addresses that it receives on, with the ports that the kernel chose.
@@ -224,6 +263,10 @@ fn event(report: Report) -> Option<DaemonEvent> {
     })
 }
 
+fn accesses(config: &Config) -> Result<Vec<Access>, DaemonError> {
+    config.peers.iter().map(|peer| access(config, peer)).collect()
+}
+
 fn access(config: &Config, peer: &Peer) -> Result<Access, DaemonError> {
     let (vault, root): (Arc<dyn Vault>, PathBuf) = match config.sink {
         Sink::Null => (Arc::new(NullVault), PathBuf::from("/dev/null")),
@@ -231,10 +274,7 @@ fn access(config: &Config, peer: &Peer) -> Result<Access, DaemonError> {
             let root = config.inbox_of(peer);
             let opened = open_inbox(&root);
             let opened = opened.map_err(|error| DaemonError::Inbox { peer: peer.name.clone(), error })?;
-            for orphan in remove_orphans(&root).unwrap_or_default() {
-                tracing::info!(?orphan, "removed what a killed daemon had not finished");
-            }
-            (Arc::new(opened), root)
+            (Arc::new(opened.with_file_mode(INBOX_FILE_MODE)), root)
         }
     };
     Ok(Access { key: peer.key, name: peer.name.clone(), plain: peer.plain, place: Place { vault, root } })
@@ -252,7 +292,10 @@ fn open_inbox(root: &Path) -> Result<RootVault, VaultError> {
     }
 }
 
-/// Files belong to the group of the directory.
-const INBOX_MODE: u32 = 0o2770;
+/// The set-gid bit comes from the directory above, where that has it: mkdir(2) doesn't give it, and a service's sandbox
+/// doesn't let it be set.
+const INBOX_MODE: u32 = 0o770;
+/// For the group of the directory.
+const INBOX_FILE_MODE: u32 = 0o660;
 /// How soon a daemon notices that it shall end.
 const SHUTDOWN_EVERY: Duration = Duration::from_millis(100);

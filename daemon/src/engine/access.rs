@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use udpx_proto::handshake::{Directory, Psk, PublicKey, TicketId};
+use udpx_proto::{Code, Time};
 
+use super::Engine;
+use super::association::Association;
+use super::driver::Peer;
 use crate::transfer::take::Place;
 
 /// A peer that may write here.
@@ -16,8 +20,24 @@ pub(crate) struct Access {
     pub(crate) place: Place,
 }
 
+impl Access {
+    /// Whether a session that was opened with these rights may go on with those.
+    fn allows(&self, session: &Self) -> bool {
+        self.name == session.name && self.plain == session.plain && self.place.root == session.place.root
+    }
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access")
+            .field("name", &self.name)
+            .field("root", &self.place.root)
+            .finish_non_exhaustive()
+    }
+}
+
 /// All peers. Few, and looked up once a handshake.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Peers {
     list: Vec<Arc<Access>>,
     /// How the configuration is called in messages.
@@ -31,6 +51,22 @@ impl Peers {
 
     pub(crate) fn find(&self, key: &PublicKey) -> Option<&Arc<Access>> {
         self.list.iter().find(|access| access.key == *key)
+    }
+}
+
+impl Engine {
+    /// Replaces the peers. Sessions of those who lost something are closed; the others go on.
+    pub(super) fn admit(&mut self, peers: Peers, now: Time) {
+        for driver in self.associations.iter_mut().flatten().filter_map(Association::driver) {
+            if let Peer::Known(access) = &driver.peer {
+                match peers.find(&access.key) {
+                    Some(new) if new.allows(access) => {}
+                    Some(_) => driver.close(Code::TryAgain, "What you may do here has changed.", now),
+                    None => driver.close(Code::Refused, "You may not write here any more.", now),
+                }
+            }
+        }
+        self.config.peers = peers;
     }
 }
 

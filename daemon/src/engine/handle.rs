@@ -21,6 +21,7 @@ use super::transmit::Shipper;
 use super::workers::Workers;
 use super::{Engine, TIMER, WAKER, bell};
 use crate::identity::OsRandom;
+use crate::liveness::Beat;
 
 /// How an engine is set up.
 pub(crate) struct EngineConfig {
@@ -83,6 +84,7 @@ pub(crate) struct EngineHandle {
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
     listening: Vec<SocketAddr>,
+    beats: Vec<Arc<Beat>>,
 }
 
 /// Why an engine did not start.
@@ -103,6 +105,8 @@ impl EngineHandle {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let timer = Timer::new(poll.registry(), TIMER)?;
         let workers = Workers::start(&bell(&waker))?;
+        let beat = Beat::steady(THREAD_NAME);
+        let beats = workers.beats().iter().cloned().chain([beat.clone()]).collect();
         let mut random = OsRandom::open()?;
         let clock = Clock::new();
         let params = config.params();
@@ -137,17 +141,23 @@ impl EngineHandle {
             commands: command_inbox,
             outbox: Outbox::new(report_sender),
             busy: true,
+            beat,
             stop_at: None,
             config,
         };
         let listening = engine.listen()?;
-        let thread = std::thread::Builder::new().name("udpx-engine-0".into()).spawn(move || engine.run())?;
-        Ok(Self { commands, reports, waker, thread: Some(thread), listening })
+        let thread = std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || engine.run())?;
+        Ok(Self { commands, reports, waker, thread: Some(thread), listening, beats })
     }
 
     /// Addresses that were bound, with the ports that the kernel chose.
     pub(crate) fn listening(&self) -> &[SocketAddr] {
         &self.listening
+    }
+
+    /// The signs of life of its threads.
+    pub(crate) fn beats(&self) -> &[Arc<Beat>] {
+        &self.beats
     }
 
     /// Queues a command. False if the engine is gone, or does not keep up.
@@ -207,5 +217,6 @@ impl Engine {
     }
 }
 
+const THREAD_NAME: &str = "udpx-engine-0";
 /// Handshakes within ten seconds beyond which callers have to show that they get our answers.
 const COOKIE_THRESHOLD: usize = 256;

@@ -56,6 +56,7 @@ use self::transmit::Shipper;
 use self::wire::Wire;
 use self::workers::Workers;
 use crate::identity::OsRandom;
+use crate::liveness::Beat;
 use crate::report::SocketReport;
 use crate::storage::source::guard_thread;
 use crate::storage::writers::WriteReply;
@@ -88,6 +89,8 @@ pub(crate) struct Engine {
     outbox: Outbox,
     /// Work is left: the next tick follows at once.
     busy: bool,
+    /// Told of each tick.
+    beat: Arc<Beat>,
     /// When the engine ends at the latest.
     stop_at: Option<Time>,
     housekeeping_at: Time,
@@ -165,6 +168,7 @@ impl Engine {
 
     fn tick(&mut self) {
         self.busy = false;
+        self.beat.advance();
         let now = self.clock.now();
         self.take_commands(now);
         for wire in 0..self.wires.len() {
@@ -201,6 +205,7 @@ impl Engine {
                         });
                     }
                 }
+                Ok(Command::Admit(peers)) => self.admit(peers, now),
                 Ok(Command::Stop) => self.stop(now),
                 Err(crossbeam_channel::TryRecvError::Empty) => return,
                 // Whoever held the other end is gone: nobody can want anything any more.

@@ -9,6 +9,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use udpx_proto::handshake::PublicKey;
 use udpx_proto::{Code, RatePolicy, SessionStats};
 
+use super::access::Peers;
 use crate::report::{FileSummary, SocketReport};
 use crate::transfer::Failure;
 use crate::transfer::put::{News, PutSpec};
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Put { session: SessionKey, spec: Box<PutSpec> },
     /// End a session; its unfinished files are given up.
     Close { session: SessionKey, code: Code, text: String },
+    /// From now on these may write here, and nobody else.
+    Admit(Peers),
     /// Close all sessions and end the thread.
     Stop,
 }

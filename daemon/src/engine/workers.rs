@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
+use crate::liveness::Beat;
 use crate::storage::Bell;
 use crate::storage::Refused;
 use crate::storage::readers::{ReadReply, ReadRequest, Readers};
@@ -52,6 +54,11 @@ impl Workers {
         let readers = Readers::spawn(each, bell)?;
         let writers = Writers::spawn(each, each.max(2), bell)?;
         Ok(Self { readers, writers, queue: Queue::default() })
+    }
+
+    /// The signs of life of the writers.
+    pub(crate) fn beats(&self) -> &[Arc<Beat>] {
+        self.writers.beats()
     }
 
     /// Where new work is put. It is handed on by [`pump`](Self::pump).

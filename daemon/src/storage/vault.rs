@@ -155,6 +155,8 @@ pub struct RootVault {
     root: Arc<File>,
     root_path: PathBuf,
     ops: Arc<dyn FileOps>,
+    /// Mode of all files, instead of their senders'.
+    file_mode: Option<u32>,
 }
 
 impl RootVault {
@@ -171,7 +173,13 @@ impl RootVault {
         if !metadata.is_dir() {
             return Err(VaultError::NotDirectory(path.into()));
         }
-        Ok(Self { root: Arc::new(root), root_path: path.into(), ops })
+        Ok(Self { root: Arc::new(root), root_path: path.into(), ops, file_mode: None })
+    }
+
+    /// The same, all of whose files get this mode: senders' modes mean nothing where others read.
+    #[must_use]
+    pub fn with_file_mode(self, mode: u32) -> Self {
+        Self { file_mode: Some(mode), ..self }
     }
 
     /// The directory of a destination, made where it is missing.
@@ -311,7 +319,7 @@ impl Vault for RootVault {
     }
 
     fn commit(&self, part: &Part, finish: Finish) -> Result<PathBuf, VaultError> {
-        part.commit(finish)
+        part.commit(Finish { mode: self.file_mode.unwrap_or(finish.mode), ..finish })
     }
 
     fn list(&self, path: Option<&RelPath>) -> Result<Listing, VaultError> {

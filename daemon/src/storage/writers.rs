@@ -24,6 +24,7 @@ use super::part::{Finish, Part};
 use super::path::RelPath;
 use super::vault::{PartSpec, Vault, VaultError};
 use super::{BLOCK, Bell, Refused};
+use crate::liveness::Beat;
 
 /// Blocks that wait for one writer.
 pub const WRITE_QUEUE_MAX: usize = 128;
@@ -139,6 +140,7 @@ pub struct Writers {
     /// Emptied first on drop: the threads end when the queues are closed.
     ends: Option<Ends>,
     threads: Vec<JoinHandle<()>>,
+    beats: Vec<Arc<Beat>>,
     refused: AtomicU64,
 }
 
@@ -155,18 +157,27 @@ impl Writers {
         let (clerk_jobs, clerk_queue) = bounded(CLERK_QUEUE_MAX);
         let mut senders = Vec::new();
         let mut threads = Vec::new();
+        let mut beats = Vec::new();
         for number in 0..writers.max(1) {
             let (sender, queue) = bounded(WRITE_QUEUE_MAX);
             senders.push(sender);
             let name = format!("udpx-write-{number}");
-            threads.push(spawn_worker(name, queue, replies.clone(), bell.clone(), write)?);
+            let beat = Beat::working(&name);
+            beats.push(beat.clone());
+            let work = move |job| beat.during(|| write(job));
+            threads.push(spawn_worker(name, queue, replies.clone(), bell.clone(), work)?);
         }
         for number in 0..clerks.max(1) {
             let name = format!("udpx-clerk-{number}");
             threads.push(spawn_worker(name, clerk_queue.clone(), replies.clone(), bell.clone(), perform)?);
         }
         let ends = Some(Ends { writers: senders, clerks: clerk_jobs, replies: inbox });
-        Ok(Self { ends, threads, refused: AtomicU64::new(0) })
+        Ok(Self { ends, threads, beats, refused: AtomicU64::new(0) })
+    }
+
+    /// The signs of life of the writers.
+    pub fn beats(&self) -> &[Arc<Beat>] {
+        &self.beats
     }
 
     /// Queues a block for writing, or gives it back at once.
@@ -218,7 +229,7 @@ fn spawn_worker<T: Send + 'static>(
     queue: Receiver<T>,
     replies: Sender<WriteReply>,
     bell: Bell,
-    work: fn(T) -> WriteReply,
+    work: impl Fn(T) -> WriteReply + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name).spawn(move || {
         for job in queue {
