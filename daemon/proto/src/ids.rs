@@ -46,6 +46,27 @@ impl StreamId {
     }
 }
 
-/// A request of a service on stream 0, numbered by the end that makes it.
+/// A request of a service on stream 0, numbered by the end that makes it: even numbers are the initiator's, odd ones
+/// the responder's (PROTOCOL.md 6.3).
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, serde::Serialize, serde::Deserialize)]
 pub struct RequestId(pub u64);
+
+impl RequestId {
+    /// The first request of one end of a session.
+    #[must_use]
+    pub const fn first(is_initiator: bool) -> Self {
+        Self(if is_initiator { 2 } else { 1 })
+    }
+
+    /// The one that the same end makes next.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 2)
+    }
+
+    /// Whether the same end makes both.
+    #[must_use]
+    pub const fn is_of_same_end(self, other: Self) -> bool {
+        self.0 % 2 == other.0 % 2
+    }
+}

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use common::golden::compare;
 use udpx_proto::messages::{
-    Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, IfExists, LaneOffer, Progress, PutAccepted,
-    PutRequest, Subtrees, Unsupported,
+    Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, GetAccepted, GetRequest, IfExists, LaneOffer,
+    ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, Subtrees, Unsupported,
 };
 use udpx_proto::wire::bulk::BulkPrefix;
 use udpx_proto::wire::frame::{Frame, FrameWriter, Frames, Open};
@@ -45,6 +45,30 @@ fn messages() -> Vec<Message> {
         Message::Complete(Complete { request, path: b"x".to_vec(), size: 9, digest: [0x44; 32], reread: 1 }),
         Message::Abort(Abort { request, code: 67, text: "it changed".into() }),
         Message::Progress(Progress { request, written: 1 << 40 }),
+        Message::GetRequest(GetRequest {
+            request,
+            root: String::new(),
+            path: b"a/\xff".to_vec(),
+            streams: None,
+        }),
+        Message::GetRequest(GetRequest {
+            request,
+            root: "r".into(),
+            path: b"a".to_vec(),
+            streams: Some(300),
+        }),
+        Message::GetAccepted(GetAccepted { request, size: (4 << 30) + 1, mode: 0o640, mtime_ns: -1 }),
+        Message::ListRequest(ListRequest { request, root: "inbox".into(), path: b"dir".to_vec() }),
+        Message::ListEntries(ListEntries {
+            request,
+            entries: vec![
+                ListEntry { name: b"a\nb".to_vec(), kind: ListKind::File, size: 1 << 40, mtime_ns: 1 << 60 },
+                ListEntry { name: b"\xff".to_vec(), kind: ListKind::Directory, size: 0, mtime_ns: -1 },
+                ListEntry { name: b"z".to_vec(), kind: ListKind::Other, size: 0, mtime_ns: 0 },
+            ],
+            last: true,
+            truncated: false,
+        }),
     ]
 }
 

@@ -3,11 +3,15 @@
 //! Unknown types are skipped by their length and answered with [`Message::Unsupported`], so a newer peer
 //! can be talked to. The bytes of version 1 never change: golden files in `tests/golden` hold them.
 
+mod get;
+mod list;
 mod transfer;
 
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 
+pub use get::{GetAccepted, GetRequest};
+pub use list::{ListEntries, ListEntry, ListKind, ListRequest};
 pub use transfer::{
     Abort, BadSubtrees, Complete, Finish, IfExists, Progress, PutAccepted, PutRequest, Subtrees,
 };
@@ -114,6 +118,10 @@ messages! {
     21 Complete(Complete) "Transfer: the file is durable under its name.";
     22 Abort(Abort) "Transfer: this request is over, and why.";
     23 Progress(Progress) "Transfer: bytes written so far.";
+    24 GetRequest(GetRequest) "Transfer: may I have this file?";
+    25 GetAccepted(GetAccepted) "Transfer: yes; this is what it is.";
+    32 ListRequest(ListRequest) "List: what is in this directory?";
+    33 ListEntries(ListEntries) "List: some of its entries.";
 }
 
 /// The message is longer than a message may be.
