@@ -1,0 +1,253 @@
+//! The commands, and what each of them takes.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Policy, Pull, Push, Remote, VaultOffer, VaultReply};
+use crate::name::{self, Name};
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $name:literal $variant:ident $descriptors:expr;)*) => {
+        /// What is asked for.
+        #[derive(Clone, PartialEq, Debug, Serialize)]
+        #[serde(tag = "command", content = "args")]
+        pub enum Command { $($(#[$doc])* #[serde(rename = $name)] $variant($variant),)* }
+
+        impl Command {
+            /// Every command, as it is written.
+            pub const NAMES: &'static [&'static str] = &[$($name,)*];
+
+            /// As it is written.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)* }
+            }
+
+            /// How many descriptors have to come with it.
+            #[must_use]
+            pub fn descriptors(&self) -> usize {
+                match self { $(Self::$variant(args) => $descriptors(args),)* }
+            }
+
+            /// Reads the arguments of the command `name`; `None` if there is none of that name.
+            pub(super) fn parse(name: &str, args: &str) -> Option<Result<Self, serde_json::Error>> {
+                match name {
+                    $($name => Some(serde_json::from_str(args).map(Self::$variant)),)*
+                    _ => None,
+                }
+            }
+        }
+
+        $(impl From<$variant> for Command {
+            fn from(args: $variant) -> Self {
+                Self::$variant(args)
+            }
+        })*
+    };
+}
+
+commands! {
+    /// Send files.
+    "push" Push Push::descriptors;
+    /// Fetch files.
+    "pull" Pull Pull::descriptors;
+    /// List a directory of a peer: `entries` events.
+    "list" List none;
+    /// Ask a peer to echo: a `pong` event each.
+    "ping" Ping none;
+    /// List jobs: a `job` event each.
+    "jobs" Jobs none;
+    /// Report one job: `file`, `rows` and `samples` events, then the job with its totals.
+    "show" Show none;
+    /// Follow one job until it ends, or all jobs for ever.
+    "watch" Watch none;
+    /// End a job and remove what it has begun.
+    "cancel" Cancel none;
+    /// Stop a job and keep what it has done.
+    "pause" Pause none;
+    /// Go on with a paused or waiting job.
+    "resume" Resume none;
+    /// Cap the rate of a job, a peer or everything.
+    "limit" Limit none;
+    /// Change how a job shares the path.
+    "policy" SetPolicy none;
+    /// List, add or remove roots.
+    "roots" Roots none;
+    /// List what has arrived: an `inbox` event each.
+    "inbox" Inbox none;
+    /// Report the daemon: a `session` event each, then its counters.
+    "stats" Stats none;
+    /// Report versions.
+    "version" Version none;
+    /// Report the public key.
+    "key" Key none;
+    /// List peers: a `peer` event each.
+    "peers" Peers none;
+    /// Lend this process to jobs: `demand` events.
+    "vault-offer" VaultOffer none;
+    /// Answer a demand.
+    "vault-reply" VaultReply VaultReply::descriptors;
+}
+
+fn none<T>(_: &T) -> usize {
+    0
+}
+
+/// List a directory of a peer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct List {
+    /// The directory, or a file to report alone.
+    #[serde(flatten)]
+    pub place: Remote,
+}
+
+/// Ask a peer to echo.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ping {
+    /// As in [`Remote::host`].
+    pub host: String,
+    /// As in [`Remote::port`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Number of echoes.
+    pub count: u32,
+    /// From one to the next, microseconds.
+    pub interval_us: u64,
+    /// Bytes to be echoed, each time.
+    pub bytes: u32,
+}
+
+/// List jobs.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Jobs {
+    /// Those that have ended too.
+    #[serde(default)]
+    pub ended: bool,
+    /// Those of other users too: for admins.
+    #[serde(default)]
+    pub everyone: bool,
+}
+
+/// Report one job.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Show {
+    /// Its number.
+    pub job: u64,
+    /// With rate, RTT and loss over time.
+    #[serde(default)]
+    pub samples: bool,
+}
+
+/// Follow jobs.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Watch {
+    /// One job; by default all of this user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<u64>,
+}
+
+/// End a job and remove what it has begun.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Its number.
+    pub job: u64,
+}
+
+/// Stop a job and keep what it has done.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pause {
+    /// Its number.
+    pub job: u64,
+}
+
+/// Go on with a paused or waiting job.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Resume {
+    /// Its number.
+    pub job: u64,
+}
+
+/// Cap a rate.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Limit {
+    /// Whose.
+    #[serde(flatten)]
+    pub target: LimitTarget,
+    /// Bits a second; absent takes the cap away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_bps: Option<u64>,
+}
+
+/// Whose rate is capped.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "target", rename_all = "kebab-case")]
+pub enum LimitTarget {
+    /// One job's.
+    Job {
+        /// Its number.
+        job: u64,
+    },
+    /// One peer's: for admins.
+    Peer {
+        /// Its name.
+        peer: String,
+    },
+    /// The daemon's: for admins.
+    All,
+}
+
+/// Change how a job shares the path.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SetPolicy {
+    /// Its number.
+    pub job: u64,
+    /// The policy.
+    pub policy: Policy,
+}
+
+/// List, add or remove roots.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Roots {
+    /// List them: a `root` event each.
+    List,
+    /// Add one: for admins.
+    Add {
+        /// Its name.
+        root: String,
+        /// An existing directory, as an absolute path.
+        #[serde(flatten, with = "name::path")]
+        path: Name,
+    },
+    /// Remove one; what is in it stays: for admins.
+    Remove {
+        /// Its name.
+        root: String,
+    },
+}
+
+/// List what has arrived.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Inbox {
+    /// Go on with what arrives from now on.
+    #[serde(default)]
+    pub follow: bool,
+    /// From one peer only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+}
+
+/// Report the daemon.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Stats {}
+
+/// Report versions.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Version {}
+
+/// Report the public key.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Key {}
+
+/// List peers.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Peers {}
