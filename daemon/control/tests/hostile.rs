@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use support::{Place, error, fatal, request, responses, write};
 use udpx_control::frame;
@@ -259,6 +260,10 @@ fn ten_thousand_connections_of_one_user() {
 
 #[test]
 fn thousands_of_connections_of_many_users() {
+    // Both ends are held here, and the usual soft limit is 1024.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    assert!(hard >= 4096, "this test needs 4096 open files, and the hard limit is {hard}: raise it");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     let limits = Limits { per_uid: usize::MAX, ..Limits::default() };
     let mut place = Place::new(limits);
     let mut kept = Vec::new();
