@@ -30,9 +30,14 @@ fn calls_are_full_at_full_rate_and_it_works_without_offload() {
         println!("gso {gso}: {:.1} datagrams a sendmmsg; {sent:?}; received {received:?}", datagrams / calls);
         if gso {
             assert!(datagrams / calls >= 80.0, "{sent:?}");
+            assert!(sent.sent_trains >= 2 * sent.send_calls, "{sent:?}");
             let datagrams = received.received_datagrams as f64;
             assert!(datagrams / received.receive_calls as f64 >= 40.0, "{received:?}");
             assert!(datagrams / received.received_buffers as f64 >= 20.0, "{received:?}");
+        } else {
+            assert_eq!(received.received_buffers, received.received_datagrams, "every packet went singly");
+            assert!(datagrams / calls >= 20.0, "and still many a call: {sent:?}");
         }
+        assert_eq!((summary.bytes, summary.files.len()), (len, 1));
     }
 }
