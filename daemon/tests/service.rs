@@ -115,7 +115,10 @@ fn the_manager_hears_of_readiness_life_and_the_end() {
     let alice = identity::ephemeral().unwrap();
     let mut service = Service::start(&[("alice", &alice)]);
     let ready = service.hears("READY=1\nSTATUS=", SOON).unwrap();
-    assert!(ready.contains(&service.address.to_string()) && ready.contains("1 configured peer"), "{ready}");
+    assert!(
+        ready.contains(&service.address.to_string()) && ready.ends_with("peers configured: 1."),
+        "{ready}"
+    );
     for _ in 0..4 {
         // An idle engine lives too.
         assert!(service.hears("WATCHDOG=1", SOON).is_some());
@@ -155,7 +158,7 @@ fn a_hangup_changes_who_may_write() {
     let (alice, bob) = (identity::ephemeral().unwrap(), identity::ephemeral().unwrap());
     let service = Service::start(&[("alice", &alice)]);
     assert_eq!(send(service.request(&bob, 1000)).0.unwrap_err().code, Code::Refused);
-    assert!(service.reload("", &[("alice", &alice), ("bob", &bob)]).contains("2 configured peers"));
+    assert!(service.reload("", &[("alice", &alice), ("bob", &bob)]).ends_with("peers configured: 2."));
     send(service.request(&bob, 1000)).0.unwrap();
     assert!(service.directory.path().join("inbox/bob/source-1000").exists());
     // In mid-transfer a change of others' rights is nothing to alice; one of her own ends it.

@@ -129,7 +129,7 @@ fn reload(path: &Path, daemon: &mut Daemon) -> String {
 
 fn status(daemon: &Daemon, config: &Config) -> String {
     let addresses: Vec<_> = daemon.listening().iter().map(ToString::to_string).collect();
-    format!("Receiving on {} from {} configured peers.", addresses.join(", "), config.peers.len())
+    format!("Receiving on {}; peers configured: {}.", addresses.join(", "), config.peers.len())
 }
 
 fn log(event: &DaemonEvent) {

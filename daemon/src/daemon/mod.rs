@@ -292,8 +292,7 @@ fn open_inbox(root: &Path) -> Result<RootVault, VaultError> {
     }
 }
 
-/// The set-gid bit comes from the directory above, where that has it: mkdir(2) doesn't give it, and a service's sandbox
-/// doesn't let it be set.
+/// The set-gid bit comes from the directory above, where that has it: mkdir(2) itself doesn't give it.
 const INBOX_MODE: u32 = 0o770;
 /// For the group of the directory.
 const INBOX_FILE_MODE: u32 = 0o660;
