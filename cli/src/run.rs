@@ -47,17 +47,17 @@ impl Push {
         request.root = self.root;
         request.path = self.path;
         request.if_exists = self.if_exists.into();
-        request.connect_timeout = self.timeout;
-        request.give_up_after = self.timeout;
-        request.cancel = cancel;
+        request.call.connect_timeout = self.timeout;
+        request.call.give_up_after = self.timeout;
+        request.call.cancel = cancel;
         request.streams = self.sending.streams;
-        request.plain = self.sending.plain;
-        request.gso = !self.sending.no_gso;
+        request.call.plain = self.sending.plain;
+        request.call.gso = !self.sending.no_gso;
         if let Some(mtu) = self.sending.mtu {
-            request.mtu_max = mtu;
+            request.call.mtu_max = mtu;
         }
         if let Some(bits_per_second) = self.sending.rate {
-            request.policy = RatePolicy::Fixed { bps: bits_per_second as f64 };
+            request.call.policy = RatePolicy::Fixed { bps: bits_per_second as f64 };
         }
         if let Ok(user) = std::env::var("USER") {
             request.user = user;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::{Receiver, bytes, file, send, send_in_background};
 use udpxd::daemon::DaemonEvent;
-use udpxd::embedded::{Event, PushFile, PushRequest};
+use udpxd::embedded::{Event, PushFile};
 use udpxd::identity;
 use udpxd::{Code, RatePolicy};
 
@@ -26,7 +26,8 @@ fn an_unknown_key_is_told_what_to_do() {
     let key = identity::key_text(&stranger.public());
     for len in [10, 10 << 20] {
         let files = vec![PushFile::Path(file(source.path(), "f", len))];
-        let request = PushRequest { identity: stranger.clone(), ..receiver.request(files) };
+        let mut request = receiver.request(files);
+        request.call.identity = stranger.clone();
         let error = send(request).0.unwrap_err();
         assert_eq!(error.code, Code::Refused, "{error}");
         assert!(error.text.contains(&key) && error.text.contains("udpxd.toml"), "{error}");
@@ -50,20 +51,19 @@ fn nobody_there_and_silence_are_told_apart() {
         socket.local_addr().unwrap()
     };
     let begin = Instant::now();
-    let request = PushRequest { addresses: vec![closed], ..receiver.request(files.clone()) };
+    let request = receiver.request_to(vec![closed], files.clone());
     let error = send(request).0.unwrap_err();
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(error.code, Code::Unreachable);
     assert!(error.text.contains("Nothing listens"), "{error}");
-    let mut request =
-        PushRequest { addresses: vec![silent.local_addr().unwrap()], ..receiver.request(files.clone()) };
-    request.connect_timeout = Duration::from_secs(1);
+    let mut request = receiver.request_to(vec![silent.local_addr().unwrap()], files.clone());
+    request.call.connect_timeout = Duration::from_secs(1);
     let error = send(request).0.unwrap_err();
     assert_eq!(error.code, Code::Unreachable);
     assert!(error.text.contains("does not answer") && error.text.contains("firewall"), "{error}");
     // The right key at the second address is found though the first is silent.
     let addresses = vec![silent.local_addr().unwrap(), receiver.address];
-    send(PushRequest { addresses, ..receiver.request(files) }).0.unwrap();
+    send(receiver.request_to(addresses, files)).0.unwrap();
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn change_while_sending(change: impl FnOnce(&Path)) -> (Code, String) {
     let source = tempfile::tempdir().unwrap();
     let path = file(source.path(), "f", 48 << 20);
     let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
-    request.policy = RatePolicy::Fixed { bps: 200e6 };
+    request.call.policy = RatePolicy::Fixed { bps: 200e6 };
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(700));
     change(&path);
@@ -157,7 +157,7 @@ fn garbage_at_the_port_does_not_disturb_a_transfer() {
         sent
     });
     let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
-    request.policy = RatePolicy::Fixed { bps: 100e6 };
+    request.call.policy = RatePolicy::Fixed { bps: 100e6 };
     let result = send(request).0;
     stop.store(true, Ordering::Relaxed);
     assert!(garbage.join().unwrap() > 1000);
@@ -171,7 +171,7 @@ fn a_receiver_that_is_restarted_gets_the_file_anew() {
     let source = tempfile::tempdir().unwrap();
     let path = file(source.path(), "f", 24 << 20);
     let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
-    request.policy = RatePolicy::Fixed { bps: 100e6 };
+    request.call.policy = RatePolicy::Fixed { bps: 100e6 };
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(800));
     receiver.restart();

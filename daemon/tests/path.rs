@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Receiver, file, send, send_in_background};
+use common::{Detour, Receiver, file, send, send_in_background};
 use udpxd::RatePolicy;
 use udpxd::embedded::{Event, PushFile, PushRequest};
-use udpxd::relay::{Impairments, Relay, RelayConfig};
+use udpxd::relay::Impairments;
 use udpxd::report::Summary;
 
 /// Sends a file through a relay.
@@ -21,20 +21,13 @@ fn through(
     len: usize,
     change: impl FnOnce(&mut PushRequest),
 ) -> Summary {
-    let down = up.clone();
-    let listen = "127.0.0.1:0".parse().unwrap();
-    let relay = Relay::bind(RelayConfig { listen, target: receiver.address, up, down, seed: 5 }).unwrap();
-    let (address, stopper) = (relay.local_addr(), relay.stopper());
-    let running = std::thread::spawn(move || relay.run().unwrap());
+    let detour = Detour::to(receiver.address, up);
     let source = tempfile::tempdir().unwrap();
     let path = file(source.path(), "f", len);
-    let mut request =
-        PushRequest { addresses: vec![address], ..receiver.request(vec![PushFile::Path(path.clone())]) };
-    request.mtu_max = 1500;
+    let mut request = receiver.request_to(vec![detour.address], vec![PushFile::Path(path.clone())]);
+    request.call.mtu_max = 1500;
     change(&mut request);
     let (result, events) = send(request);
-    stopper.stop().unwrap();
-    running.join().unwrap();
     let summary = result.unwrap_or_else(|error| panic!("{error}, after {events:?}"));
     assert!(std::fs::read(receiver.inbox().join("f")).unwrap() == std::fs::read(&path).unwrap());
     assert_eq!(receiver.names(), ["f"]);
@@ -57,7 +50,7 @@ fn loss_damage_copies_and_disorder() {
     assert!(summary.total.retransmitted > 100, "{summary:?}");
     assert!(summary.rtt_min_us >= 10_000);
     let plain = Receiver::with("127.0.0.1:0", |config| config.peers[0].plain = true);
-    through(&plain, bad, 6 << 20, |request| request.plain = true);
+    through(&plain, bad, 6 << 20, |request| request.call.plain = true);
 }
 
 #[test]
@@ -66,7 +59,7 @@ fn holes_do_not_stall_a_receiver_with_little_memory() {
     let lossy = Impairments { loss: 0.05, delay: Duration::from_millis(20), ..Impairments::default() };
     let summary = through(&receiver, lossy, 40 << 20, |request| {
         request.streams = Some(8);
-        request.policy = RatePolicy::Fixed { bps: 300e6 };
+        request.call.policy = RatePolicy::Fixed { bps: 300e6 };
     });
     assert!(summary.seconds < 30.0, "{summary:?}");
 }
@@ -103,10 +96,9 @@ fn a_network_that_is_gone_for_five_seconds_costs_five_seconds() {
     let (address, cut) = cuttable(receiver.address);
     let source = tempfile::tempdir().unwrap();
     let path = file(source.path(), "f", 16 << 20);
-    let mut request =
-        PushRequest { addresses: vec![address], ..receiver.request(vec![PushFile::Path(path.clone())]) };
-    request.mtu_max = 1500;
-    request.policy = RatePolicy::Fixed { bps: 50e6 };
+    let mut request = receiver.request_to(vec![address], vec![PushFile::Path(path.clone())]);
+    request.call.mtu_max = 1500;
+    request.call.policy = RatePolicy::Fixed { bps: 50e6 };
     let begin = Instant::now();
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(700));

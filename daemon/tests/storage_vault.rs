@@ -258,7 +258,7 @@ fn listings_show_what_is_there() {
     assert_eq!((below.entries[0].kind, below.entries[0].size), (EntryKind::File, 5));
     let metadata = std::fs::metadata(dir.path().join("b/file")).unwrap();
     assert_eq!(below.entries[0].modified, metadata.modified().unwrap());
-    assert!(matches!(vault.list(Some(&rel("none"))), Err(VaultError::NotFound(_))));
+    assert!(matches!(vault.list(Some(&rel("none"))), Err(SourceError::NotFound(_))));
 }
 
 #[test]

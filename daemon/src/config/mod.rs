@@ -8,6 +8,8 @@
 //! [[peer]]
 //! name = "alice"
 //! key = "udpxk1..."
+//! read = true                                 # it may get files as well; write is granted unless write = false
+//! list = true                                 # and see what is there
 //! ```
 //!
 //! Parsing is strict: a key that nobody reads is refused with its line and the nearest name that exists, because a
@@ -47,7 +49,7 @@ pub struct Config {
     pub gso: bool,
     /// Largest IP packet to take and to try, bytes.
     pub mtu_max: u16,
-    /// Who may write here.
+    /// Who may do something here.
     pub peers: Vec<Peer>,
 }
 
@@ -61,17 +63,36 @@ pub enum Sink {
     Null,
 }
 
-/// A machine whose files are taken.
+/// A machine that may do something here.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Peer {
     /// Its name here: a directory name.
     pub name: String,
     /// Its key.
     pub key: PublicKey,
-    /// Bulk data of this peer may come unencrypted.
+    /// Bulk data of this peer may come, and go there, unencrypted.
     pub plain: bool,
+    /// What it may do with its directory.
+    pub rights: Rights,
     /// The directory of its files, instead of `inbox/NAME`.
     pub inbox: Option<PathBuf>,
+}
+
+/// What a peer may do with its directory.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Rights {
+    /// Put files there; granted unless it is refused.
+    pub write: bool,
+    /// Get files from there.
+    pub read: bool,
+    /// See what is there.
+    pub list: bool,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self { write: true, read: false, list: false }
+    }
 }
 
 impl Default for Config {
@@ -245,12 +266,19 @@ fn peer(value: &Value<'_>) -> Result<Peer, Mistake> {
         key_value.mistake("this is no key; the other machine shows its own with: udpxctl key")
     })?;
     let plain = fields.take("plain").map_or(Ok(false), |value| value.boolean())?;
+    let mut right = |key, default| fields.take(key).map_or(Ok(default), |value| value.boolean());
+    let default = Rights::default();
+    let rights = Rights {
+        write: right("write", default.write)?,
+        read: right("read", default.read)?,
+        list: right("list", default.list)?,
+    };
     let inbox = match fields.take("inbox") {
         Some(value) => Some(PathBuf::from(value.text()?)),
         None => None,
     };
     fields.finish()?;
-    Ok(Peer { name: name.into(), key, plain, inbox })
+    Ok(Peer { name: name.into(), key, plain, rights, inbox })
 }
 
 /// Whether a peer's name can be the name of its directory, and of itself in a command.
@@ -260,11 +288,11 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Staging memory by default: 100 ms at 10 Gbit/s.
-const STAGING: u64 = 128 << 20;
+pub(crate) const STAGING: u64 = 128 << 20;
 /// Less would not hold the blocks of one striped file.
 const STAGING_MIN: u64 = 16 << 20;
 const STAGING_MAX: u64 = 64 << 30;
-const RECEIVE_BUFFER: usize = 8 << 20;
+pub(crate) const RECEIVE_BUFFER: usize = 8 << 20;
 /// Jumbo frames, and loopback's larger MTU only where it is asked for.
 const MTU_MAX: u16 = 9000;
 
@@ -286,12 +314,13 @@ mod tests {
     fn a_whole_file_is_understood() {
         let text = format!(
             "listen = [\"0.0.0.0\", \"[::1]:7\"]\nidentity = \"/i\"\ninbox = \"/b\"\nsink = \"null\"\nstaging = \"64 MiB\"\n\
-             rcvbuf = 1048576\ngso = false\nmtu_max = 1500\n[[peer]]\nname = \"alice\"\nkey = \"{KEY}\"\nplain = true\n"
+             rcvbuf = 1048576\ngso = false\nmtu_max = 1500\n[[peer]]\nname = \"alice\"\nkey = \"{KEY}\"\nplain = true\nread = true\n"
         );
         let config = Config::parse(&text).unwrap();
         assert_eq!(config.listen, ["0.0.0.0:48379".parse().unwrap(), "[::1]:7".parse().unwrap()]);
         assert_eq!((config.staging, config.receive_buffer, config.mtu_max), (64 << 20, 1 << 20, 1500));
         assert!(!config.gso && config.peers[0].plain && config.sink == Sink::Null);
+        assert_eq!(config.peers[0].rights, Rights { write: true, read: true, list: false });
         assert_eq!(config.inbox_of(&config.peers[0]), Path::new("/b/alice"));
     }
 
@@ -314,7 +343,13 @@ mod tests {
         let mut config = Config::parse("").unwrap();
         assert!(config.listen_addresses().iter().all(|address| address.ip().is_loopback()));
         let key = identity::parse_key(KEY).unwrap();
-        config.peers.push(Peer { name: "a".into(), key, plain: false, inbox: None });
+        config.peers.push(Peer {
+            name: "a".into(),
+            key,
+            plain: false,
+            rights: Rights::default(),
+            inbox: None,
+        });
         assert!(config.listen_addresses().iter().all(|address| address.ip().is_unspecified()));
     }
 }

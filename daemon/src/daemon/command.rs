@@ -146,6 +146,10 @@ fn log(event: &DaemonEvent) {
             let (path, bytes, seconds) = (&file.path, file.bytes, file.seconds);
             tracing::info!(peer, ?path, bytes, seconds, digest, "received");
         }
+        DaemonEvent::Sent { peer, path, bytes } => tracing::info!(peer, ?path, bytes, "sent"),
+        DaemonEvent::NotSent { peer, path, code, text } => {
+            tracing::warn!(peer, ?path, code = code.kind(), ?text, "not sent");
+        }
         DaemonEvent::Failed { peer, path, code, text } => {
             tracing::warn!(peer, ?path, code = code.kind(), ?text, "not received");
         }

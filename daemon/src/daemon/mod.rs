@@ -116,6 +116,26 @@ pub enum DaemonEvent {
         /// The same in words.
         text: String,
     },
+    /// A file that a peer asked for is durable there.
+    Sent {
+        /// Who asked.
+        peer: String,
+        /// Its path here.
+        path: PathBuf,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// A file that a peer asked for will not be there.
+    NotSent {
+        /// Who asked.
+        peer: String,
+        /// Its path here, as far as it was known.
+        path: PathBuf,
+        /// Why.
+        code: Code,
+        /// The same in words.
+        text: String,
+    },
 }
 
 /// A running daemon. Dropping it closes its sessions and removes unfinished files.
@@ -254,10 +274,15 @@ fn event(report: Report) -> Option<DaemonEvent> {
         Report::NotReceived { peer, path, failure } => {
             DaemonEvent::Failed { peer, path, code: failure.code, text: failure.text }
         }
+        Report::Sent { peer, path, bytes } => DaemonEvent::Sent { peer, path, bytes },
+        Report::NotSent { peer, path, failure } => {
+            DaemonEvent::NotSent { peer, path, code: failure.code, text: failure.text }
+        }
         // Those of sessions that a daemon opens itself.
         Report::Connected { .. }
         | Report::ConnectFailed { .. }
-        | Report::Put { .. }
+        | Report::File { .. }
+        | Report::Answer { .. }
         | Report::Quiet { .. }
         | Report::Ended { .. } => return None,
     })
@@ -277,7 +302,13 @@ fn access(config: &Config, peer: &Peer) -> Result<Access, DaemonError> {
             (Arc::new(opened.with_file_mode(INBOX_FILE_MODE)), root)
         }
     };
-    Ok(Access { key: peer.key, name: peer.name.clone(), plain: peer.plain, place: Place { vault, root } })
+    Ok(Access {
+        key: peer.key,
+        name: peer.name.clone(),
+        plain: peer.plain,
+        rights: peer.rights,
+        place: Place { vault, root },
+    })
 }
 
 fn open_inbox(root: &Path) -> Result<RootVault, VaultError> {

@@ -1,6 +1,16 @@
-//! Sending files from the caller's own process, without a daemon.
+//! Sending and fetching files, listing and pinging from the caller's own process, without a daemon.
+//!
+//! ```text
+//! push, pull ──► job: files under way ─┐
+//!                                      ├─► link: engine, addresses, a session that is sought again ──► peer
+//! list, ping ──► ask ──────────────────┘
+//! ```
 
+mod ask;
+mod job;
+mod link;
 mod progress;
+mod pull;
 mod push;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -10,40 +20,30 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use udpx_proto::handshake::{PublicKey, StaticSecret};
-use udpx_proto::messages::IfExists;
 use udpx_proto::{Code, RatePolicy};
 
-use crate::report::{FileSummary, JobError, Summary};
+pub use self::ask::{PING_BYTES_MAX, PING_BYTES_MIN, Ping, PingSummary, list, ping};
+pub use self::pull::{PullFile, PullRequest, pull};
+pub use self::push::{PushFile, PushRequest, push};
+use crate::report::{FileSummary, JobError};
 
-/// What to send, where, and how.
+/// Whom to call, as whom, and how.
 #[derive(Clone, Debug)]
-pub struct PushRequest {
-    /// The files, whose base names must differ.
-    pub files: Vec<PushFile>,
-    /// Addresses of the receiver: the first that answers is used.
+pub struct Call {
+    /// Addresses of the peer: the first that answers is used.
     pub addresses: Vec<SocketAddr>,
-    /// The receiver's key.
+    /// The peer's key.
     pub peer: PublicKey,
     /// This end's key.
     pub identity: StaticSecret,
-    /// Root at the receiver; empty for its default.
-    pub root: String,
-    /// Path beneath the root. Empty, or ending in a slash: a directory, in which each file gets its base name.
-    pub path: Vec<u8>,
-    /// Streams of each file; by its size if `None`.
-    pub streams: Option<u16>,
-    /// How fast.
+    /// How fast this end sends.
     pub policy: RatePolicy,
-    /// Send file data unencrypted if the receiver allows it.
+    /// File data goes unencrypted if the peer allows it.
     pub plain: bool,
     /// Segmentation offload.
     pub gso: bool,
     /// Largest IP packet to try, bytes.
     pub mtu_max: u16,
-    /// What to do when a destination exists.
-    pub if_exists: IfExists,
-    /// Who asks: told to the receiver, and proves nothing.
-    pub user: String,
     /// How long the first answer may take.
     pub connect_timeout: Duration,
     /// How long to go on without any answer after the last one.
@@ -52,24 +52,18 @@ pub struct PushRequest {
     pub cancel: Arc<AtomicBool>,
 }
 
-impl PushRequest {
-    /// A request with the usual settings and no file yet.
+impl Call {
+    /// With the usual settings.
     #[must_use]
     pub fn new(peer: PublicKey, addresses: Vec<SocketAddr>, identity: StaticSecret) -> Self {
         Self {
-            files: Vec::new(),
             addresses,
             peer,
             identity,
-            root: String::new(),
-            path: Vec::new(),
-            streams: None,
             policy: RatePolicy::Adaptive,
             plain: false,
             gso: true,
             mtu_max: 9000,
-            if_exists: IfExists::Replace,
-            user: String::new(),
             connect_timeout: Duration::from_secs(10),
             give_up_after: Duration::from_secs(60),
             cancel: Arc::default(),
@@ -77,23 +71,7 @@ impl PushRequest {
     }
 }
 
-/// A file to send.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PushFile {
-    /// A regular file of this machine.
-    Path(PathBuf),
-    /// Pseudo-random bytes: for measuring everything but the disk.
-    Generated {
-        /// Its base name.
-        name: Vec<u8>,
-        /// Bytes.
-        len: u64,
-        /// Equal seeds give equal bytes.
-        seed: u64,
-    },
-}
-
-/// What happens while files are sent.
+/// What happens while files are sent or fetched, and while echoes are asked for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -109,11 +87,20 @@ pub enum Event {
         /// Time from question to answer, microseconds.
         rtt_us: u64,
     },
-    /// The receiver takes a file.
+    /// An echo came back, byte for byte.
+    Echo {
+        /// Which one, from 0.
+        number: u32,
+        /// Its bytes.
+        bytes: usize,
+        /// Its round trip, microseconds.
+        rtt_us: u64,
+    },
+    /// The receiver, which is this machine in a pull, takes a file.
     Accepted {
         /// Its place in the request.
         file: usize,
-        /// The path that it will have there.
+        /// The path that it will have.
         path: PathBuf,
     },
     /// Bytes were written at the receiver.
@@ -129,7 +116,7 @@ pub enum Event {
         /// Share of packets taken for lost so far, 0 to 1.
         loss: f64,
     },
-    /// The receiver has not been heard for a while.
+    /// The peer has not been heard for a while.
     Quiet {
         /// How long.
         silent_for: Duration,
@@ -153,14 +140,6 @@ pub enum Event {
         /// Why.
         error: JobError,
     },
-}
-
-/// Sends the files and returns when all are durable. `events` is called on this thread.
-///
-/// # Errors
-/// [`JobError`]: that of the only file, the common code if all failed alike, [`Code::Partly`] if some arrived.
-pub fn push(request: PushRequest, events: &mut dyn FnMut(Event)) -> Result<Summary, JobError> {
-    push::Push::new(request, events)?.run()
 }
 
 /// The addresses of a host: a name, an address, `[address]:port` or `name:port`.

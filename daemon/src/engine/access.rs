@@ -8,22 +8,72 @@ use udpx_proto::{Code, Time};
 use super::Engine;
 use super::association::Association;
 use super::driver::Peer;
+use crate::config::Rights;
+use crate::transfer::Failure;
 use crate::transfer::take::Place;
 
-/// A peer that may write here.
+/// A peer of the configuration.
 #[derive(Clone)]
 pub(crate) struct Access {
     pub(crate) key: PublicKey,
     pub(crate) name: String,
     /// Its bulk data may come unencrypted.
     pub(crate) plain: bool,
+    pub(crate) rights: Rights,
     pub(crate) place: Place,
 }
 
 impl Access {
     /// Whether a session that was opened with these rights may go on with those.
     fn allows(&self, session: &Self) -> bool {
-        self.name == session.name && self.plain == session.plain && self.place.root == session.place.root
+        self.name == session.name
+            && self.plain == session.plain
+            && self.place.root == session.place.root
+            && Right::ALL.iter().all(|&right| self.has(right) || !session.has(right))
+    }
+
+    fn has(&self, right: Right) -> bool {
+        match right {
+            Right::Write => self.rights.write,
+            Right::Read => self.rights.read,
+            Right::List => self.rights.list,
+        }
+    }
+
+    /// Whether the peer may do it.
+    ///
+    /// # Errors
+    /// What it is to be told.
+    pub(crate) fn check(&self, right: Right) -> Result<(), Failure> {
+        if self.has(right) {
+            return Ok(());
+        }
+        let (name, word) = (&self.name, right.word());
+        let text = format!(
+            "This machine gives you no {word}. In its udpxd.toml, add under [[peer]] name = \"{name}\": {word} = true"
+        );
+        Err(Failure::new(Code::Refused, text))
+    }
+}
+
+/// What a peer may do with its directory.
+#[derive(Copy, Clone, Debug)]
+pub(crate) enum Right {
+    Write,
+    Read,
+    List,
+}
+
+impl Right {
+    const ALL: [Self; 3] = [Self::Write, Self::Read, Self::List];
+
+    /// Its name in the configuration.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Read => "read",
+            Self::List => "list",
+        }
     }
 }
 

@@ -7,23 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use udpx_proto::handshake::PublicKey;
-use udpx_proto::session::{OpenStream, SendError};
-use udpx_proto::{Code, Event, LaneId, Message, RequestId, Session, StreamId, StreamStats, Time};
+use udpx_proto::messages::Abort;
+use udpx_proto::session::SendError;
+use udpx_proto::{Code, Event, LaneId, Message, RequestId, Session, Time};
 
-use super::access::Access;
+use super::access::{Access, Right};
+use super::asking::Asked;
 use super::incoming::Incoming;
-use super::report::{Connect, Outbox, Pulse, Report, SessionKey};
+use super::listing::Told;
+use super::numbers::Numbers;
+use super::report::{Connect, Outbox, Report, SessionKey};
 use super::sources::Sources;
 use super::staging::{Staging, StagingPool};
 use super::workers::Queue;
 use crate::identity::OsRandom;
 use crate::report::{Row, SocketReport};
 use crate::storage::blocks::Block;
-use crate::storage::readers::ReadReply;
-use crate::storage::source::Source;
-use crate::transfer::put::{News, Put, PutCx, PutSpec};
+use crate::transfer::put::{News, Put};
 use crate::transfer::take::{Outcome, Take, TakeCx};
-use crate::transfer::{Failure, Mail, Streams};
+use crate::transfer::{Failure, Mail};
 
 /// What a driver needs of the engine while it handles something.
 pub(crate) struct Cx<'a> {
@@ -83,15 +85,18 @@ pub(crate) struct Driver {
     pub(crate) staging: Staging,
     pub(crate) sources: Sources,
     pub(super) mail: Mail,
-    puts: Vec<Put>,
-    last_put: u64,
+    pub(super) puts: Vec<Put>,
     pub(super) takes: Vec<Take>,
     /// Streams coming in, by slot.
     pub(super) incoming: Vec<Option<Incoming>>,
     /// Whole blocks of requests that were not heard of yet.
     pub(super) orphans: Vec<(RequestId, u64, Block)>,
-    /// The highest request of the peer so far: they are numbered upwards.
-    pub(super) last_request: Option<RequestId>,
+    /// The requests of both ends.
+    pub(super) numbers: Numbers,
+    /// What we wait for.
+    pub(super) asked: Asked,
+    /// What the peer wants to be told.
+    pub(super) told: Vec<Told>,
     /// Something happened that has not been looked at.
     pub(crate) dirty: bool,
     /// When to look at it in any case.
@@ -100,8 +105,21 @@ pub(crate) struct Driver {
     check: Time,
     /// Why it is over.
     end: Option<Failure>,
+    /// It shall be closed as soon as the peer has heard everything.
+    lingering: Option<Lingering>,
+    /// A file that we asked for has come.
+    pub(super) has_fetched: bool,
     /// It was closed on command, and that was reported.
     closed: bool,
+}
+
+/// A session that will be closed on command.
+struct Lingering {
+    /// At the latest.
+    until: Time,
+    code: Code,
+    text: String,
+    socket: SocketReport,
 }
 
 /// Where a new session is.
@@ -115,6 +133,7 @@ pub(crate) struct Place {
 impl Driver {
     pub(crate) fn new(session: Session, place: &Place, peer: Peer, peer_key: PublicKey, now: Time) -> Self {
         let &Place { key, wire, to, address } = place;
+        let numbers = Numbers::new(session.role());
         Self {
             session,
             key,
@@ -127,15 +146,18 @@ impl Driver {
             sources: Sources::default(),
             mail: Mail::new(),
             puts: Vec::new(),
-            last_put: 0,
             takes: Vec::new(),
             incoming: Vec::new(),
             orphans: Vec::new(),
-            last_request: None,
+            numbers,
+            asked: Asked::default(),
+            told: Vec::new(),
             dirty: true,
             deadline: now,
             check: now + CHECK_EVERY,
             end: None,
+            lingering: None,
+            has_fetched: false,
             closed: false,
         }
     }
@@ -143,17 +165,6 @@ impl Driver {
     /// The ids by which its packets find it.
     pub(crate) fn lanes(&self) -> Vec<LaneId> {
         self.session.local_lanes().collect()
-    }
-
-    /// Begins to send a file.
-    pub(crate) fn put(&mut self, index: u32, spec: PutSpec, cx: &mut Cx<'_>) {
-        self.dirty = true;
-        self.last_put += 1;
-        let (tag, request) = (cx.tags.next(index), RequestId(self.last_put));
-        let mut streams = SessionStreams { session: &mut self.session, sources: &mut self.sources };
-        let mut put_cx = PutCx { streams: &mut streams, mail: &mut self.mail, queue: cx.queue, now: cx.now };
-        let put = Put::new(tag, request, spec, &mut put_cx);
-        self.puts.push(put);
     }
 
     /// Does what is due and passes on what the session has to say.
@@ -183,6 +194,10 @@ impl Driver {
         self.takes.iter_mut().for_each(|take| take.flush_bad(&mut take_cx));
         self.session.bytes_written(self.staging.take_released());
         self.send_mail(cx);
+        while self.tell_entries() {
+            self.send_mail(cx);
+        }
+        self.end_lingering(cx);
     }
 
     fn send_mail(&mut self, cx: &mut Cx<'_>) {
@@ -232,10 +247,8 @@ impl Driver {
             }
             Event::ProtocolError(why) => self.end = Some(Failure::protocol(why)),
             // Further lanes and pipes are neither offered nor taken here.
-            Event::LaneOffered { .. }
-            | Event::LaneReady { .. }
-            | Event::StreamEnd { .. }
-            | Event::Pong { .. } => {}
+            Event::LaneOffered { .. } | Event::LaneReady { .. } | Event::StreamEnd { .. } => {}
+            Event::Pong { body } => self.on_pong(body, cx),
             _ => {}
         }
     }
@@ -259,9 +272,12 @@ impl Driver {
     }
 
     fn on_message(&mut self, index: u32, message: Message, cx: &mut Cx<'_>) {
-        let put = |driver: &Self, request| driver.puts.iter().position(|put| put.request == request);
         match message {
-            Message::PutRequest(request) => self.on_put_request(index, &request, cx),
+            Message::PutRequest(message) => self.on_put_request(index, &message, cx),
+            Message::GetRequest(message) => self.on_get_request(index, &message, cx),
+            Message::ListRequest(message) => self.on_list_request(index, &message, cx),
+            Message::GetAccepted(message) => self.on_get_accepted(index, &message, cx),
+            Message::ListEntries(message) => self.on_list_entries(message, cx),
             Message::Subtrees(message) => {
                 self.with_take(message.request, cx, |take, cx| take.on_subtrees(&message, cx));
             }
@@ -269,86 +285,80 @@ impl Driver {
                 self.with_take(message.request, cx, |take, cx| take.on_finish(&message, cx));
             }
             Message::PutAccepted(message) => {
-                if let Some(at) = put(self, message.request) {
-                    self.put_news(at, cx, |put, cx| put.on_accepted(message, cx));
-                }
+                self.with_put_of(message.request, cx, |put, cx| put.on_accepted(message, cx));
             }
             Message::BadSubtrees(message) => {
-                if let Some(at) = put(self, message.request) {
-                    self.put_news(at, cx, |put, cx| put.on_bad(&message, cx));
-                }
+                self.with_put_of(message.request, cx, |put, cx| put.on_bad(&message, cx));
             }
             Message::Complete(message) => {
-                if let Some(at) = put(self, message.request) {
-                    self.put_news(at, cx, |put, cx| put.on_complete(message, cx));
-                }
+                self.with_put_of(message.request, cx, |put, cx| put.on_complete(message, cx));
             }
             Message::Progress(message) => {
-                if let Some(at) = put(self, message.request) {
-                    self.put_news(at, cx, |put, _| put.on_progress(&message));
-                }
+                self.with_put_of(message.request, cx, |put, _| put.on_progress(&message));
             }
-            // Each end numbers its own requests. One that opened the session only sends, the other only receives.
-            Message::Abort(message) => {
-                let failure = Failure::new(Code::from_number(message.code), message.text.clone());
-                if let Some(at) = put(self, message.request) {
-                    self.put_news(at, cx, |put, cx| put.on_abort(message, cx));
-                } else if let Some(at) = self.takes.iter().position(|take| take.request == message.request) {
-                    let path = self.takes[at].shown();
-                    self.finish_take(at, Outcome::Failed { path, failure }, cx);
-                }
-            }
+            Message::Abort(message) => self.on_abort(message, cx),
             // Of a later version: whatever it was about, the request stays open until its own time-out.
             Message::Unsupported(message) => tracing::debug!(?message, "the peer did not know a message"),
             _ => {}
         }
     }
 
-    /// Work of a reader for one of our files.
-    pub(crate) fn on_read(&mut self, reply: ReadReply, cx: &mut Cx<'_>) {
-        if let Some(at) = self.puts.iter().position(|put| put.tag == reply.tag) {
-            self.dirty = true;
-            self.put_news(at, cx, |put, cx| put.on_read(reply.outcome, cx));
+    /// A request is over, whosever it was.
+    fn on_abort(&mut self, message: Abort, cx: &mut Cx<'_>) {
+        if let Some(at) = self.takes.iter().position(|take| take.request == message.request) {
+            let path = self.takes[at].shown();
+            let failure = Failure::new(Code::from_number(message.code), message.text);
+            return self.finish_take(at, Outcome::Failed { path, failure }, cx);
+        }
+        self.stop_telling(message.request);
+        let text = message.clone();
+        if !self.with_put_of(message.request, cx, |put, cx| put.on_abort(text, cx)) {
+            self.on_refused(&message, cx);
         }
     }
 
-    /// The source of a stream cannot be read any more.
-    pub(crate) fn on_source_fault(&mut self, stream: StreamId, cx: &mut Cx<'_>) {
-        self.dirty = true;
-        match self.puts.iter().position(|put| put.owns(stream)) {
-            Some(at) => self.put_news(at, cx, Put::on_source_fault),
-            None => self.session.reset_stream(stream, Code::SourceChanged),
+    /// Tells the peer that nothing comes of its request, or no more of ours.
+    pub(super) fn refuse(&mut self, request: RequestId, failure: Failure) {
+        let Failure { code, text } = failure;
+        self.mail.push_back(Message::Abort(Abort { request, code: code.number(), text }));
+    }
+
+    /// Takes note of a request of the peer; false if it must not have that number.
+    pub(super) fn is_new_request(&mut self, request: RequestId, cx: &mut Cx<'_>) -> bool {
+        let new = self.numbers.note(request);
+        if !new {
+            self.session.close(
+                cx.now,
+                Code::Protocol,
+                "request numbers must grow, and have their end's parity",
+            );
+        }
+        new
+    }
+
+    /// Whose rights count, if the peer may do this.
+    ///
+    /// # Errors
+    /// What it is to be told.
+    pub(super) fn access(&self, right: Right) -> Result<&Access, Failure> {
+        match &self.peer {
+            Peer::Known(access) => access.check(right).map(|()| access.as_ref()),
+            Peer::Server { .. } | Peer::Unknown { .. } => {
+                Err(Failure::new(Code::Refused, "This end of the session has no files for others."))
+            }
         }
     }
 
-    fn put_news(
-        &mut self,
-        at: usize,
-        cx: &mut Cx<'_>,
-        act: impl FnOnce(&mut Put, &mut PutCx<'_>) -> Option<News>,
-    ) {
-        if let Some(news) = self.with_put(at, cx, act) {
-            let pulse = Pulse::of(&self.session.stats());
-            cx.outbox.push(Report::Put { session: self.key, file: self.puts[at].spec.file, news, pulse });
-        }
-    }
-
-    fn with_put<T>(
-        &mut self,
-        at: usize,
-        cx: &mut Cx<'_>,
-        act: impl FnOnce(&mut Put, &mut PutCx<'_>) -> T,
-    ) -> T {
-        let mut streams = SessionStreams { session: &mut self.session, sources: &mut self.sources };
-        let mut put_cx = PutCx { streams: &mut streams, mail: &mut self.mail, queue: cx.queue, now: cx.now };
-        act(&mut self.puts[at], &mut put_cx)
+    /// Whether something of ours is under way.
+    fn is_waiting(&self) -> bool {
+        !self.asked.is_empty() || self.puts.iter().any(|put| !put.is_asked())
     }
 
     /// Nothing was heard for a while though we wait for something.
     fn look_for_silence(&mut self, cx: &mut Cx<'_>) {
         self.check = cx.now + CHECK_EVERY;
         let silent_for = cx.now.saturating_since(self.session.last_heard());
-        if !self.puts.is_empty() && silent_for >= QUIET {
+        if self.is_waiting() && silent_for >= QUIET {
             cx.outbox.push(Report::Quiet { session: self.key, silent_for });
         }
     }
@@ -356,7 +366,9 @@ impl Driver {
     /// When something is due though nothing happens.
     pub(crate) fn next_deadline(&self, now: Time) -> Time {
         let session = self.session.next_deadline(now).unwrap_or(Time::FAR);
-        if self.puts.is_empty() { session } else { session.min(self.check) }
+        let check = if self.is_waiting() { self.check } else { Time::FAR };
+        let lingering = self.lingering.as_ref().map_or(Time::FAR, |lingering| lingering.until);
+        session.min(check).min(lingering)
     }
 
     /// Ends the session from our side.
@@ -365,14 +377,31 @@ impl Driver {
         self.session.close(now, code, text);
     }
 
-    /// The same, as whoever opened it wants it: nothing of it is awaited any more.
+    /// The same, as whoever opened it wants it: nothing of it is awaited any more. What the peer has to know of files
+    /// that are here is told it first.
     pub(crate) fn close_by_command(&mut self, code: Code, text: &str, socket: SocketReport, cx: &mut Cx<'_>) {
-        self.close(code, text, cx.now);
-        if !std::mem::replace(&mut self.closed, true) {
-            self.puts.clear();
-            let (failure, stats) = (Failure::new(code, text), Box::new(self.session.stats()));
-            cx.outbox.push(Report::Ended { session: self.key, failure, stats, socket });
+        self.dirty = true;
+        if self.closed || self.lingering.is_some() {
+            return;
         }
+        self.puts.clear();
+        self.asked.clear();
+        let until = cx.now + if code == Code::Done && self.has_fetched { LINGER } else { Duration::ZERO };
+        self.lingering = Some(Lingering { until, code, text: text.into(), socket });
+        self.end_lingering(cx);
+    }
+
+    fn end_lingering(&mut self, cx: &mut Cx<'_>) {
+        let unsaid = !self.mail.is_empty() || self.session.control_unacked() > 0;
+        let waits = |lingering: &Lingering| unsaid && self.session.is_open() && cx.now < lingering.until;
+        if self.lingering.as_ref().is_none_or(waits) {
+            return;
+        }
+        let Some(Lingering { code, text, socket, .. }) = self.lingering.take() else { return };
+        self.close(code, &text, cx.now);
+        self.closed = true;
+        let (failure, stats) = (Failure::new(code, text), Box::new(self.session.stats()));
+        cx.outbox.push(Report::Ended { session: self.key, failure, stats, socket });
     }
 
     /// Gives everything back. What is unfinished will not be finished.
@@ -382,6 +411,11 @@ impl Driver {
             Code::TryAgain,
             format!("The session with {} ended: {}", self.address, failure.text),
         );
+        for put in self.puts.iter().filter(|put| put.is_asked() && !put.is_over()) {
+            self.tell_sent(put, News::Failed(lost.clone()), cx);
+        }
+        // Whoever asked for files learns that the session is over, and may ask again.
+        self.asked.clear();
         while !self.takes.is_empty() {
             let path = self.takes[0].shown();
             self.finish_take(0, Outcome::Failed { path, failure: lost.clone() }, cx);
@@ -408,39 +442,9 @@ impl Driver {
     }
 }
 
-/// The session's streams as a put sees them.
-struct SessionStreams<'a> {
-    session: &'a mut Session,
-    sources: &'a mut Sources,
-}
-
-impl Streams for SessionStreams<'_> {
-    fn open(&mut self, request: RequestId, source: &Arc<Source>, start: u64, end: u64) -> Option<StreamId> {
-        let open = OpenStream { request, start, end: Some(end), weight: 1 };
-        let stream = self.session.open_stream(open).ok()?;
-        self.sources.insert(stream, source.clone());
-        Some(stream)
-    }
-
-    fn extend(&mut self, stream: StreamId, available: u64) {
-        self.session.extend_stream(stream, available);
-    }
-
-    fn cursor(&self, stream: StreamId) -> Option<u64> {
-        self.session.stream_progress(stream).map(|progress| progress.unsent_from)
-    }
-
-    fn stats(&self, stream: StreamId) -> Option<StreamStats> {
-        self.session.stream_stats(stream, true)
-    }
-
-    fn reset(&mut self, stream: StreamId, code: Code) {
-        self.session.reset_stream(stream, code);
-        self.sources.remove(stream);
-    }
-}
-
 /// How often silence is looked for.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// Silence worth a word.
 const QUIET: Duration = Duration::from_secs(2);
+/// How long a session that shall be closed waits for the peer to hear what was said.
+const LINGER: Duration = Duration::from_secs(2);

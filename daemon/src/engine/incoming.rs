@@ -1,20 +1,23 @@
 //! The receiving side of a session: its incoming streams, whole blocks, and the takes that they belong to.
 
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use udpx_proto::messages::{Abort, PutRequest};
-use udpx_proto::{Code, Message, RequestId, StreamId, Time};
+use udpx_proto::messages::PutRequest;
+use udpx_proto::{Code, RequestId, StreamId, Time};
 
+use super::access::Right;
 use super::driver::{Cx, Driver, Peer};
 use super::report::Report;
-use crate::report::FileSummary;
+use crate::report::{FileSummary, Row};
 use crate::storage::blocks::Block;
 use crate::storage::part::Part;
 use crate::storage::vault::VaultError;
 use crate::storage::writers::ClerkJob;
 use crate::transfer::Failure;
-use crate::transfer::take::{Outcome, Take, TakeCx, WrittenBlock};
+use crate::transfer::put::News;
+use crate::transfer::take::{Outcome, Place, Take, TakeCx, WrittenBlock};
 
 /// A stream that comes in.
 #[derive(Copy, Clone)]
@@ -27,36 +30,36 @@ pub(super) struct Incoming {
 }
 
 impl Driver {
-    pub(super) fn on_put_request(&mut self, index: u32, request: &PutRequest, cx: &mut Cx<'_>) {
-        if self.last_request.is_some_and(|last| request.request <= last) {
-            return self.session.close(cx.now, Code::Protocol, "request numbers must grow");
+    pub(super) fn on_put_request(&mut self, index: u32, message: &PutRequest, cx: &mut Cx<'_>) {
+        if !self.is_new_request(message.request, cx) {
+            return;
         }
-        self.last_request = Some(request.request);
-        let refused = match &self.peer {
-            _ if self.takes.len() >= TAKES_MAX => {
-                Failure::new(Code::TryAgain, "Too many files at once in one session.")
-            }
-            Peer::Known(access) => {
-                let (tag, nonce) = (cx.tags.next(index), cx.random.number());
-                let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
-                match Take::new(tag, request, &access.place, nonce, &mut take_cx) {
-                    Ok(take) => {
-                        self.takes.push(take);
-                        return self.adopt(request.request, cx);
-                    }
-                    Err(failure) => failure,
-                }
-            }
-            Peer::Server { .. } | Peer::Unknown { .. } => {
-                Failure::new(Code::Refused, "This end of the session takes no files.")
-            }
-        };
-        self.mail.push_back(Message::Abort(Abort {
-            request: request.request,
-            code: refused.code.number(),
-            text: refused.text,
-        }));
-        self.forget(request.request, cx);
+        let place = self.access(Right::Write).map(|access| access.place.clone());
+        if let Err(failure) = place.and_then(|place| self.begin_take(index, message, &place, cx)) {
+            self.refuse(message.request, failure);
+            self.forget(message.request, cx);
+        }
+    }
+
+    /// Begins to receive a file.
+    ///
+    /// # Errors
+    /// What the peer is to be told instead.
+    pub(super) fn begin_take(
+        &mut self,
+        index: u32,
+        message: &PutRequest,
+        place: &Place,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Failure> {
+        if self.takes.len() >= TAKES_MAX {
+            return Err(Failure::new(Code::TryAgain, "Too many files at once in one session."));
+        }
+        let (tag, nonce) = (cx.tags.next(index), cx.random.number());
+        let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
+        self.takes.push(Take::new(tag, message, place, nonce, &mut take_cx)?);
+        self.adopt(message.request, cx);
+        Ok(())
     }
 
     /// Streams and blocks that came before their request.
@@ -84,7 +87,7 @@ impl Driver {
         self.staging.on_opened(stream, start, end.unwrap_or(u64::MAX));
         if self.takes.iter().any(|take| take.request == request) {
             self.with_take(request, cx, |take, cx| take.on_stream(start, end, cx));
-        } else if self.last_request.is_some_and(|last| request <= last) {
+        } else if self.numbers.is_past(request) {
             // Its request was refused, or is over.
             self.session.stop_receiving(stream);
             self.staging.discard(stream, cx.pool);
@@ -99,7 +102,7 @@ impl Driver {
         let Some(Incoming { request, .. }) = self.incoming_of(stream) else {
             return self.staging.release(block, cx.pool);
         };
-        if self.last_request.is_some_and(|last| request <= last) {
+        if self.numbers.is_past(request) {
             return self.give_to_take(request, block_index, block, cx);
         }
         self.orphans.push((request, block_index, block));
@@ -182,8 +185,34 @@ impl Driver {
     ) {
         let Some(at) = self.takes.iter().position(|take| take.request == request) else { return };
         let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
-        if let Some(outcome) = act(&mut self.takes[at], &mut take_cx) {
-            self.finish_take(at, outcome, cx);
+        let take = &mut self.takes[at];
+        let before = take.milestone();
+        if let Some(outcome) = act(take, &mut take_cx) {
+            return self.finish_take(at, outcome, cx);
+        }
+        let after = take.milestone();
+        if before != after
+            && let Some(file) = self.asked.file_of(request)
+        {
+            self.tell_fetching(file, at, before, after, cx);
+        }
+    }
+
+    /// A file that we asked for is under way.
+    fn tell_fetching(
+        &self,
+        file: usize,
+        at: usize,
+        before: (bool, u64),
+        after: (bool, u64),
+        cx: &mut Cx<'_>,
+    ) {
+        let (path, size) = (self.takes[at].shown().into_os_string().into_vec(), self.takes[at].size());
+        if !before.0 {
+            self.tell(file, News::Accepted { path, size }, cx);
+        }
+        if before.1 != after.1 {
+            self.tell(file, News::Progress { written: after.1, size }, cx);
         }
     }
 
@@ -196,6 +225,10 @@ impl Driver {
             self.staging.release(block, cx.pool);
         }
         self.forget(request, cx);
+        let outcome = match self.asked.file_of(request) {
+            Some(_) => return self.end_fetching(request, outcome, rows, cx),
+            None => outcome,
+        };
         let Peer::Known(access) = &self.peer else { return };
         let peer = access.name.clone();
         let file = |path, bytes, digest, skipped, reread_bytes| FileSummary {
@@ -215,6 +248,20 @@ impl Driver {
             Outcome::Skipped { path } => Report::Received { peer, file: file(path, 0, [0; 32], true, 0) },
             Outcome::Failed { path, failure } => Report::NotReceived { peer, path, failure },
         });
+    }
+
+    fn end_fetching(&mut self, request: RequestId, outcome: Outcome, rows: Vec<Row>, cx: &mut Cx<'_>) {
+        let done = |path: PathBuf, bytes, digest, skipped, reread| {
+            let path = path.into_os_string().into_vec();
+            News::Done { path, bytes, digest, skipped, reread, rows }
+        };
+        let news = match outcome {
+            Outcome::Done { path, bytes, digest, reread } => done(path, bytes, digest, false, reread),
+            Outcome::Skipped { path } => done(path, 0, [0; 32], true, 0),
+            Outcome::Failed { failure, .. } => News::Failed(failure),
+        };
+        self.has_fetched = true;
+        self.end_get(request, news, cx);
     }
 
     /// Whatever else comes for this request is of no interest.

@@ -16,6 +16,7 @@
 
 pub(crate) mod access;
 mod answer;
+mod asking;
 mod association;
 mod call;
 mod clock;
@@ -23,6 +24,9 @@ mod driver;
 mod handle;
 mod incoming;
 mod lanes;
+mod listing;
+mod numbers;
+mod outgoing;
 mod receive;
 pub(crate) mod report;
 mod sources;
@@ -192,9 +196,9 @@ impl Engine {
         for _ in 0..COMMANDS_A_TICK {
             match self.commands.try_recv() {
                 Ok(Command::Connect(connect)) => self.connect(now, *connect),
-                Ok(Command::Put { session, spec }) => {
+                Ok(Command::Do { session, task }) => {
                     if let Some(index) = self.find(session) {
-                        self.with_driver(index, now, |driver, cx| driver.put(index, *spec, cx));
+                        self.with_driver(index, now, |driver, cx| driver.begin(index, task, cx));
                     }
                 }
                 Ok(Command::Close { session, code, text }) => {
@@ -261,6 +265,9 @@ impl Engine {
             }
             WriteReply::Committed { tag, result } => {
                 self.with_driver(Tags::index(tag), now, |driver, cx| driver.on_committed(tag, result, cx));
+            }
+            WriteReply::Listed { tag, result } => {
+                self.with_driver(Tags::index(tag), now, |driver, _| driver.on_listed(tag, result));
             }
             WriteReply::Discarded { .. } => {}
         }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 use udpx_proto::handshake::PublicKey;
+use udpx_proto::messages::{IfExists, ListEntries};
 use udpx_proto::{Code, RatePolicy, SessionStats};
 
 use super::access::Peers;
 use crate::report::{FileSummary, SocketReport};
 use crate::transfer::Failure;
 use crate::transfer::put::{News, PutSpec};
+use crate::transfer::take::Place;
 
 /// Names a session of one engine for as long as the engine lives.
 pub(crate) type SessionKey = u64;
@@ -22,14 +24,47 @@ pub(crate) type SessionKey = u64;
 pub(crate) enum Command {
     /// Open a session.
     Connect(Box<Connect>),
-    /// Send a file.
-    Put { session: SessionKey, spec: Box<PutSpec> },
+    /// Do something on a session.
+    Do { session: SessionKey, task: Task },
     /// End a session; its unfinished files are given up.
     Close { session: SessionKey, code: Code, text: String },
     /// From now on these may write here, and nobody else.
     Admit(Peers),
     /// Close all sessions and end the thread.
     Stop,
+}
+
+/// What a session is for.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Send a file.
+    Put(Box<PutSpec>),
+    /// Fetch a file.
+    Get(Box<GetSpec>),
+    /// List a directory.
+    List { root: String, path: Vec<u8> },
+    /// Ask for an echo of these bytes.
+    Ping { body: Vec<u8> },
+}
+
+/// A file to be fetched.
+#[derive(Clone, Debug)]
+pub(crate) struct GetSpec {
+    /// Its place in the job.
+    pub(crate) file: usize,
+    /// Root at the sender; empty for its default.
+    pub(crate) root: String,
+    /// Path beneath the root.
+    pub(crate) path: Vec<u8>,
+    /// Streams that are wished.
+    pub(crate) streams: Option<u16>,
+    /// Where it goes here.
+    pub(crate) place: Place,
+    /// Its path there.
+    pub(crate) destination: Vec<u8>,
+    /// Permission bits that it may get.
+    pub(crate) mode_mask: u32,
+    pub(crate) if_exists: IfExists,
 }
 
 /// A session to be opened.
@@ -58,8 +93,10 @@ pub(crate) enum Report {
     },
     /// No session came about.
     ConnectFailed { tag: u64, failure: Failure },
-    /// News of a file that we send.
-    Put { session: SessionKey, file: usize, news: News, pulse: Pulse },
+    /// News of a file that we send or fetch.
+    File { session: SessionKey, file: usize, news: News, pulse: Pulse },
+    /// What was asked on a session is answered.
+    Answer { session: SessionKey, answer: Answer },
     /// Nothing was heard for so long though something is under way.
     Quiet { session: SessionKey, silent_for: Duration },
     /// A session that we opened is over.
@@ -74,12 +111,27 @@ pub(crate) enum Report {
     Received { peer: String, file: FileSummary },
     /// A file will not arrive.
     NotReceived { peer: String, path: PathBuf, failure: Failure },
+    /// A file that a peer asked for is durable there.
+    Sent { peer: String, path: PathBuf, bytes: u64 },
+    /// It will not be.
+    NotSent { peer: String, path: PathBuf, failure: Failure },
+}
+
+/// Answers to what is neither sent nor fetched.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Some entries of a directory.
+    Entries(ListEntries),
+    /// The peer does not list it.
+    Refused(Failure),
+    /// An echo.
+    Pong { body: Vec<u8>, rtt: Duration },
 }
 
 impl Report {
     /// Whether it may be left out when nobody keeps up: the next one of its kind says more.
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Quiet { .. } | Self::Put { news: News::Progress { .. }, .. })
+        matches!(self, Self::Quiet { .. } | Self::File { news: News::Progress { .. }, .. })
     }
 }
 

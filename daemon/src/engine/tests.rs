@@ -11,12 +11,13 @@ use udpx_udp::Errno;
 use udpx_udp::testing::{Fault, FaultPlan, Recording, SendInjector};
 
 use super::access::{Access, Peers};
-use super::report::{Command, Connect, Report};
+use super::report::{Command, Connect, Report, Task};
 use super::{EngineConfig, EngineHandle};
+use crate::config::Rights;
 use crate::identity;
 use crate::storage::source::Source;
 use crate::storage::vault::RootVault;
-use crate::transfer::put::{News, PutOrigin, PutSpec};
+use crate::transfer::put::{Cause, News, Offer, PutOrigin, PutSpec};
 use crate::transfer::take::Place;
 
 struct Pair {
@@ -32,7 +33,8 @@ impl Pair {
         let (server, client) = (identity::ephemeral().unwrap(), identity::ephemeral().unwrap());
         let vault = Arc::new(RootVault::open(directory.path()).unwrap());
         let place = Place { vault, root: directory.path().into() };
-        let access = Access { key: client.public(), name: "client".into(), plain, place };
+        let access =
+            Access { key: client.public(), name: "client".into(), plain, rights: Rights::default(), place };
         let config = |identity, listen, peers| EngineConfig {
             identity,
             listen,
@@ -62,24 +64,24 @@ impl Pair {
 
     /// Sends a source and returns the path of what arrived.
     fn put(&self, source: &Arc<Source>) -> PathBuf {
-        let spec = PutSpec {
+        let offer = Offer {
             file: 0,
-            origin: PutOrigin::Open(source.clone()),
             name: b"name".to_vec(),
             root: String::new(),
             path: Vec::new(),
             if_exists: IfExists::Replace,
-            streams: Some(2),
             user: String::new(),
         };
-        self.sender.send(Command::Put { session: self.session, spec: Box::new(spec) });
+        let origin = PutOrigin::Open(source.clone());
+        let spec = PutSpec { origin, streams: Some(2), cause: Cause::Offered(offer) };
+        self.sender.send(Command::Do { session: self.session, task: Task::Put(Box::new(spec)) });
         let end = Instant::now() + Duration::from_secs(30);
         while Instant::now() < end {
             match self.sender.next(Duration::from_secs(1)).unwrap() {
-                Some(Report::Put { news: News::Done { .. }, .. }) => {
+                Some(Report::File { news: News::Done { .. }, .. }) => {
                     return self.directory.path().join("name");
                 }
-                Some(Report::Put { news: News::Failed(failure), .. }) => panic!("{failure:?}"),
+                Some(Report::File { news: News::Failed(failure), .. }) => panic!("{failure:?}"),
                 Some(Report::Ended { failure, .. }) => panic!("{failure:?}"),
                 _ => {}
             }

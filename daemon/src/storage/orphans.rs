@@ -28,6 +28,19 @@ pub(super) fn claim(part: &File) {
 /// # Errors
 /// If `root` itself cannot be read; what cannot be read beneath it is left alone.
 pub fn remove_orphans(root: &Path) -> io::Result<Vec<PathBuf>> {
+    search(root, DEPTH_MAX)
+}
+
+/// Removes the orphaned parts in one directory, as far as it can.
+pub fn remove_orphans_in(directory: &Path) {
+    match search(directory, 1) {
+        Ok(removed) => tracing::debug!(?removed, "orphaned parts"),
+        // Whoever writes there will be told.
+        Err(error) => tracing::debug!(%error, ?directory, "no search for orphaned parts"),
+    }
+}
+
+fn search(root: &Path, depth_max: usize) -> io::Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     let mut open = vec![fs::read_dir(root)?];
     let mut seen = 0;
@@ -46,7 +59,7 @@ pub fn remove_orphans(root: &Path) -> io::Result<Vec<PathBuf>> {
             continue;
         };
         let path = entry.path();
-        if kind.is_dir() && open.len() < DEPTH_MAX {
+        if kind.is_dir() && open.len() < depth_max {
             open.extend(fs::read_dir(&path));
         } else if kind.is_file() && is_orphan(&path, &entry.file_name()) && fs::remove_file(&path).is_ok() {
             removed.push(path);

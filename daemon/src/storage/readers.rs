@@ -8,7 +8,7 @@
 //! The pool belongs to one engine and ends with it: dropping it closes both queues and joins the threads.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -67,6 +67,7 @@ pub enum ReadJob {
 }
 
 /// Where a source comes from.
+#[derive(Clone)]
 pub enum Origin {
     /// A path of this process's own user.
     Path(PathBuf),
@@ -74,12 +75,19 @@ pub enum Origin {
     Vault(Arc<dyn Vault>, RelPath),
 }
 
+impl Origin {
+    /// Its name, for messages.
+    pub fn path(&self) -> &Path {
+        match self {
+            Origin::Path(path) => path,
+            Origin::Vault(_, path) => path.as_path(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Origin::Path(path) => path.fmt(f),
-            Origin::Vault(_, path) => path.fmt(f),
-        }
+        self.path().fmt(f)
     }
 }
 

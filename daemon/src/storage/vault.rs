@@ -30,7 +30,7 @@ pub trait Vault: Send + Sync {
     /// Gives a part its final name, durably, and returns that name.
     fn commit(&self, part: &Part, finish: Finish) -> Result<PathBuf, VaultError>;
     /// The entries of a directory, or of the root, by name.
-    fn list(&self, path: Option<&RelPath>) -> Result<Listing, VaultError>;
+    fn list(&self, path: Option<&RelPath>) -> Result<Listing, SourceError>;
 }
 
 /// What is known of a file when its part is created.
@@ -322,10 +322,13 @@ impl Vault for RootVault {
         part.commit(Finish { mode: self.file_mode.unwrap_or(finish.mode), ..finish })
     }
 
-    fn list(&self, path: Option<&RelPath>) -> Result<Listing, VaultError> {
+    fn list(&self, path: Option<&RelPath>) -> Result<Listing, SourceError> {
         let below = path.map_or(Path::new("."), RelPath::as_path);
         let shown = path.map_or_else(|| self.root_path.clone(), |path| self.path_of(path));
-        let failed = |error| VaultError::at(&shown, "listed", error);
+        let failed = |error: io::Error| match error.raw_os_error() {
+            Some(libc::ENOTDIR) => SourceError::NotDirectory(shown.clone()),
+            _ => SourceError::at_open(&shown, error),
+        };
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let dir = open_beneath(&self.root, below, flags, Mode::empty(), INSIDE).map_err(failed)?;
         list_directory(&dir).map_err(failed)
@@ -357,7 +360,7 @@ impl Vault for NullVault {
         part.commit(finish)
     }
 
-    fn list(&self, _: Option<&RelPath>) -> Result<Listing, VaultError> {
+    fn list(&self, _: Option<&RelPath>) -> Result<Listing, SourceError> {
         Ok(Listing { entries: Vec::new(), is_cut: false })
     }
 }

@@ -20,8 +20,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::blocks::Block;
 use super::digest::{Cv, Subtrees};
+use super::listing::Listing;
 use super::part::{Finish, Part};
 use super::path::RelPath;
+use super::source::SourceError;
 use super::vault::{PartSpec, Vault, VaultError};
 use super::{BLOCK, Bell, Refused};
 use crate::liveness::Beat;
@@ -73,6 +75,15 @@ pub enum ClerkJob {
         /// Its mode and time.
         finish: Finish,
     },
+    /// Read a directory.
+    List {
+        /// Comes back with the reply.
+        tag: u64,
+        /// Where.
+        vault: Arc<dyn Vault>,
+        /// Which; `None` is the root itself.
+        path: Option<RelPath>,
+    },
     /// Drop a part; the last one to drop it removes the unfinished file, which may block.
     Discard {
         /// Comes back with the reply.
@@ -87,6 +98,7 @@ impl std::fmt::Debug for ClerkJob {
         match self {
             ClerkJob::Create { tag, path, .. } => write!(f, "Create({tag}, {path:?})"),
             ClerkJob::Commit { tag, part, .. } => write!(f, "Commit({tag}, {part:?})"),
+            ClerkJob::List { tag, path, .. } => write!(f, "List({tag}, {path:?})"),
             ClerkJob::Discard { tag, part } => write!(f, "Discard({tag}, {part:?})"),
         }
     }
@@ -110,6 +122,13 @@ pub enum WriteReply {
         tag: u64,
         /// The final path, durable.
         result: Result<PathBuf, VaultError>,
+    },
+    /// Of [`ClerkJob::List`].
+    Listed {
+        /// The request's tag.
+        tag: u64,
+        /// What is there.
+        result: Result<Listing, SourceError>,
     },
     /// Of [`ClerkJob::Discard`].
     Discarded {
@@ -249,6 +268,7 @@ fn perform(job: ClerkJob) -> WriteReply {
         ClerkJob::Commit { tag, vault, part, finish } => {
             WriteReply::Committed { tag, result: vault.commit(&part, finish) }
         }
+        ClerkJob::List { tag, vault, path } => WriteReply::Listed { tag, result: vault.list(path.as_ref()) },
         ClerkJob::Discard { tag, part } => {
             drop(part);
             WriteReply::Discarded { tag }

@@ -9,9 +9,11 @@ use crate::storage::vault::VaultError;
 pub(crate) fn code_of_source(error: &SourceError) -> Code {
     match error {
         SourceError::Changed { .. } => Code::SourceChanged,
+        SourceError::Outside(_) => Code::Refused,
         SourceError::NotFound(_)
         | SourceError::Unreadable(_)
         | SourceError::IsDirectory(_)
+        | SourceError::NotDirectory(_)
         | SourceError::NotRegular(_)
         | SourceError::TooLarge { .. } => Code::NoSource,
         SourceError::Io { .. } => Code::Io,

@@ -10,6 +10,9 @@
 //!  done                                ◄───────────   COMPLETE
 //! ```
 //!
+//! A file that the peer asks for goes the same way: GET_REQUEST makes a Put, whose GET_ACCEPTED stands for PUT_REQUEST
+//! and makes the Take.
+//!
 //! Neither touches a socket, a thread or a disk: messages go into a [`Mail`], work for the storage threads into a
 //! [`Queue`](crate::engine::workers::Queue), streams are opened through [`Streams`]. So each can be driven by hand in
 //! a test.
@@ -23,13 +26,24 @@ pub(crate) mod take;
 mod tests;
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use udpx_proto::{Code, Message, RequestId, StreamId, StreamStats};
 
+use crate::storage::path::RelPath;
 use crate::storage::source::Source;
 
 pub(crate) use codes::{code_of_source, code_of_vault};
+
+/// A name that a peer gave.
+///
+/// # Errors
+/// What the peer is to be told.
+pub(crate) fn rel_path(name: &[u8]) -> Result<RelPath, Failure> {
+    RelPath::parse(OsStr::from_bytes(name)).map_err(|error| Failure::new(Code::Refused, error.to_string()))
+}
 
 /// Messages that wait for the session's control queue.
 pub(crate) type Mail = VecDeque<Message>;

@@ -1,4 +1,4 @@
-//! The sending end of one file.
+//! The sending end of one file, whether this end asked to send it or the other end asked for it.
 //!
 //! Readers populate and hash the blocks ahead of the sending cursor; a block can be sent as soon as it was hashed.
 //! FINISH goes out only after the source was found unchanged behind its last byte, so that a file that was rewritten
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use udpx_proto::messages::{
-    Abort, BadSubtrees, Complete, Finish, IfExists, Message, Progress, PutAccepted, PutRequest,
+    Abort, BadSubtrees, Complete, Finish, GetAccepted, IfExists, Message, Progress, PutAccepted, PutRequest,
 };
 use udpx_proto::{Code, RequestId, StreamId, StreamStats, Time};
 
@@ -28,9 +28,35 @@ use crate::storage::source::{Source, SourceError};
 /// A file to be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct PutSpec {
+    pub(crate) origin: PutOrigin,
+    /// Streams; chosen by size if `None`.
+    pub(crate) streams: Option<u16>,
+    pub(crate) cause: Cause,
+}
+
+/// Where the bytes come from.
+#[derive(Clone, Debug)]
+pub(crate) enum PutOrigin {
+    /// A file, opened by a reader.
+    At(Origin),
+    /// A source that is open.
+    Open(Arc<Source>),
+}
+
+/// Why a file is sent.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    /// We want the peer to have it.
+    Offered(Offer),
+    /// The peer asked for it.
+    Asked,
+}
+
+/// A file that the peer is asked to take.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
     /// Its place in the job.
     pub(crate) file: usize,
-    pub(crate) origin: PutOrigin,
     /// Base name.
     pub(crate) name: Vec<u8>,
     /// Root at the receiver; empty for its default.
@@ -38,19 +64,8 @@ pub(crate) struct PutSpec {
     /// Path beneath the root.
     pub(crate) path: Vec<u8>,
     pub(crate) if_exists: IfExists,
-    /// Streams; chosen by size if `None`.
-    pub(crate) streams: Option<u16>,
     /// Who asks.
     pub(crate) user: String,
-}
-
-/// Where the bytes come from.
-#[derive(Clone, Debug)]
-pub(crate) enum PutOrigin {
-    /// A file, opened by a reader.
-    Path(PathBuf),
-    /// A source that is open.
-    Open(Arc<Source>),
 }
 
 /// What a put needs of the engine while it handles something.
@@ -99,7 +114,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) enum News {
     /// The receiver agreed and named the file.
-    Accepted { path: Vec<u8> },
+    Accepted { path: Vec<u8>, size: u64 },
     /// The receiver has written so many bytes.
     Progress { written: u64, size: u64 },
     /// It is durable.
@@ -128,7 +143,7 @@ impl Put {
             spec,
         };
         match put.spec.origin.clone() {
-            PutOrigin::Path(path) => put.read(ReadJob::Open(Origin::Path(path)), cx),
+            PutOrigin::At(origin) => put.read(ReadJob::Open(origin), cx),
             PutOrigin::Open(source) => put.on_open(source, cx),
         }
         put
@@ -145,17 +160,24 @@ impl Put {
         self.stripes = Stripe::cut(subtrees, self.stream_count(size));
         let (mode, modified) = source.attributes().map_or((0o644, UNIX_EPOCH), |a| (a.mode, a.modified));
         let mtime = modified.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        cx.mail.push_back(Message::PutRequest(PutRequest {
-            request: self.request,
-            root: self.spec.root.clone(),
-            path: self.spec.path.clone(),
-            name: self.spec.name.clone(),
-            size: Some(size),
-            mode,
-            mtime_ns: i64::try_from(mtime.as_nanos()).unwrap_or(0),
-            if_exists: self.spec.if_exists,
-            user: self.spec.user.clone(),
-        }));
+        let (request, mtime_ns) = (self.request, i64::try_from(mtime.as_nanos()).unwrap_or(0));
+        cx.mail.push_back(match self.spec.cause.clone() {
+            Cause::Asked => Message::GetAccepted(GetAccepted { request, size, mode, mtime_ns }),
+            Cause::Offered(Offer { name, root, path, if_exists, user, .. }) => {
+                let size = Some(size);
+                Message::PutRequest(PutRequest {
+                    request,
+                    root,
+                    path,
+                    name,
+                    size,
+                    mode,
+                    mtime_ns,
+                    if_exists,
+                    user,
+                })
+            }
+        });
         self.source = Some(source);
         self.phase = Phase::Sending;
         self.pump(cx);
@@ -174,6 +196,19 @@ impl Put {
         self.source.as_ref().map_or(0, |source| source.size())
     }
 
+    /// The name of the source, for messages.
+    pub(crate) fn shown(&self) -> PathBuf {
+        match (&self.source, &self.spec.origin) {
+            (Some(source), _) | (None, PutOrigin::Open(source)) => source.path().into(),
+            (None, PutOrigin::At(origin)) => origin.path().into(),
+        }
+    }
+
+    /// The peer asked for it.
+    pub(crate) fn is_asked(&self) -> bool {
+        matches!(self.spec.cause, Cause::Asked)
+    }
+
     /// Does what can be done now: opens streams, asks readers for more, announces digests. Called when the cursor
     /// may have moved.
     pub(crate) fn pump(&mut self, cx: &mut PutCx<'_>) {
@@ -190,8 +225,9 @@ impl Put {
 
     fn open_streams(&mut self, cx: &mut PutCx<'_>) {
         let Some(source) = &self.source else { return };
-        // A large file waits until the receiver has made room for it.
-        if self.accepted.is_none() && source.size() > AT_ONCE_MAX {
+        // A large file waits until the receiver has made room for it; one that the receiver asked for waits in any case,
+        // since the receiver does not know before how large it is.
+        if self.accepted.is_none() && (source.size() > AT_ONCE_MAX || self.is_asked()) {
             return;
         }
         for stripe in self.stripes.iter_mut().filter(|stripe| stripe.stream.is_none()) {
@@ -323,7 +359,7 @@ impl Put {
         }
         self.accepted = Some(message.path.clone());
         self.pump(cx);
-        Some(News::Accepted { path: message.path })
+        Some(News::Accepted { path: message.path, size: self.size() })
     }
 
     /// Blocks arrived there that differ from their digests.
@@ -351,7 +387,7 @@ impl Put {
 
     fn on_rehashed(&mut self, block: u64, cv: Cv, cx: &mut PutCx<'_>) -> Option<News> {
         if self.tree.get(block) != Some(cv) {
-            let path = self.source.as_ref().map(|source| source.path().to_path_buf()).unwrap_or_default();
+            let path = self.shown();
             let change = crate::storage::source::Change::Rewritten;
             let error = SourceError::Changed { path, change };
             return Some(self.fail(Failure::new(Code::SourceChanged, error.to_string()), cx));
@@ -433,7 +469,7 @@ impl Put {
 
     /// Ends the put and tells the receiver why.
     pub(crate) fn fail(&mut self, failure: Failure, cx: &mut PutCx<'_>) -> News {
-        if self.phase != Phase::Opening {
+        if self.phase != Phase::Opening || self.is_asked() {
             cx.mail.push_back(Message::Abort(Abort {
                 request: self.request,
                 code: failure.code.number(),

@@ -15,7 +15,7 @@ use udpx_proto::messages::{
 use udpx_proto::{Code, Message, RequestId, Time};
 
 use super::block_set::BlockSet;
-use super::{Failure, INDICES_MAX, Mail, code_of_vault};
+use super::{Failure, INDICES_MAX, Mail, code_of_vault, rel_path};
 use crate::engine::workers::Queue;
 use crate::report::Row;
 use crate::storage::BLOCK;
@@ -32,6 +32,26 @@ pub(crate) struct Place {
     pub(crate) vault: Arc<dyn Vault>,
     /// The path of its root, for the names that are shown.
     pub(crate) root: PathBuf,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.root.fmt(f)
+    }
+}
+
+impl Place {
+    /// Whether a root that a peer names is this one.
+    ///
+    /// # Errors
+    /// What the peer is to be told.
+    pub(crate) fn check_root(root: &str) -> Result<(), Failure> {
+        if root.is_empty() || root == INBOX {
+            return Ok(());
+        }
+        let text = format!("There is no root {root:?} for this peer; the only one is {INBOX:?}.");
+        Err(Failure::new(Code::Refused, text))
+    }
 }
 
 /// What a take needs of the engine while it handles something.
@@ -119,11 +139,7 @@ impl Take {
                 "The size of the source must be known to this version of udpx.",
             ));
         };
-        if !request.root.is_empty() && request.root != INBOX {
-            let text =
-                format!("There is no root {:?} for this peer; the only one is {INBOX:?}.", request.root);
-            return Err(Failure::new(Code::Refused, text));
-        }
+        Place::check_root(&request.root)?;
         let subtrees = digest::Subtrees::of(size)
             .ok_or_else(|| Failure::new(Code::NoSpace, "A file can have at most 64 TiB; split it."))?;
         let (path, inside) = destination(&request.path, &request.name)?;
@@ -169,6 +185,16 @@ impl Take {
     /// The name that the file will have, as far as it is known.
     pub(crate) fn shown(&self) -> PathBuf {
         self.place.root.join(self.path.as_path())
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn size(&self) -> u64 {
+        self.subtrees.size()
+    }
+
+    /// How far it is in steps that are worth telling: whether its part exists, and bytes written by the last account.
+    pub(crate) fn milestone(&self) -> (bool, u64) {
+        (self.phase != Phase::Creating, self.told.0)
     }
 
     /// Whether incomplete blocks may be written early: the rest can be read back to be hashed.
@@ -423,25 +449,19 @@ impl WrittenBlock {
 
 /// The destination of a request, and the one to use if that is a directory.
 fn destination(path: &[u8], name: &[u8]) -> Result<(RelPath, Option<RelPath>), Failure> {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    let parse = |bytes: &[u8]| {
-        RelPath::parse(OsStr::from_bytes(bytes))
-            .map_err(|error| Failure::new(Code::Refused, error.to_string()))
-    };
     if name.contains(&b'/') {
         return Err(Failure::protocol("the name of the source is a path"));
     }
     let directory = path.strip_suffix(b"/").unwrap_or(path);
     let within = || match directory {
-        b"" => parse(name),
-        _ => parse(&[directory, b"/", name].concat()),
+        b"" => rel_path(name),
+        _ => rel_path(&[directory, b"/", name].concat()),
     };
     if directory.len() < path.len() || path.is_empty() {
         return Ok((within()?, None));
     }
     // Known only when it is opened; a name that cannot be a file in there is no reason to refuse it as a file.
-    Ok((parse(path)?, within().ok()))
+    Ok((rel_path(path)?, within().ok()))
 }
 
 fn if_exists(wire: IfExists) -> part::IfExists {

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use udpx_proto::messages::{Finish, IfExists, Message, PutRequest};
 use udpx_proto::{Code, RequestId, StreamId, StreamStats, Time};
 
-use super::put::{News, Put, PutCx, PutOrigin, PutSpec};
+use super::put::{Cause, News, Offer, Put, PutCx, PutOrigin, PutSpec};
 use super::take::{Outcome, Place, Take, TakeCx, WrittenBlock};
 use super::{Mail, Streams};
 use crate::engine::workers::Workers;
 use crate::storage::BLOCK;
 use crate::storage::blocks::Block;
+use crate::storage::readers::Origin;
 use crate::storage::source::Source;
 use crate::storage::vault::{NullVault, RootVault, Vault};
 use crate::storage::writers::WriteReply;
@@ -91,14 +92,16 @@ impl Ends {
         let mut workers = Workers::start(&bell).unwrap();
         let (mut wire, mut to_take) = (Wire::default(), Mail::new());
         let spec = PutSpec {
-            file: 0,
-            origin: PutOrigin::Path(source),
-            name: b"source".to_vec(),
-            root: String::new(),
-            path: b"name".to_vec(),
-            if_exists: IfExists::Replace,
+            origin: PutOrigin::At(Origin::Path(source)),
             streams: Some(streams),
-            user: String::new(),
+            cause: Cause::Offered(Offer {
+                file: 0,
+                name: b"source".to_vec(),
+                root: String::new(),
+                path: b"name".to_vec(),
+                if_exists: IfExists::Replace,
+                user: String::new(),
+            }),
         };
         let mut cx =
             PutCx { streams: &mut wire, mail: &mut to_take, queue: workers.queue(), now: Time::ZERO };
@@ -175,7 +178,7 @@ impl Ends {
             }
             WriteReply::Created { result, .. } => self.with_take(|take, cx| take.on_created(result, cx)),
             WriteReply::Committed { result, .. } => self.with_take(|take, cx| take.on_committed(result, cx)),
-            WriteReply::Discarded { .. } => {}
+            WriteReply::Listed { .. } | WriteReply::Discarded { .. } => {}
         }
     }
 

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use udpx_proto::handshake::StaticSecret;
-use udpxd::config::{Config, Peer};
+use udpxd::config::{Config, Peer, Rights};
 use udpxd::daemon::{Daemon, DaemonEvent};
 use udpxd::embedded::{Event, PushFile, PushRequest, push};
 use udpxd::identity;
+use udpxd::relay::{Impairments, Relay, RelayConfig, Stop};
 use udpxd::report::{JobError, Summary};
 
 /// A daemon on loopback that knows one peer, "alice".
@@ -42,7 +43,13 @@ impl Receiver {
             inbox: directory.path().join("inbox"),
             ..Config::default()
         };
-        config.peers.push(Peer { name: "alice".into(), key: alice.public(), plain: false, inbox: None });
+        config.peers.push(Peer {
+            name: "alice".into(),
+            key: alice.public(),
+            plain: false,
+            rights: Rights { write: true, read: true, list: true },
+            inbox: None,
+        });
         change(&mut config);
         let mut receiver = Self {
             directory,
@@ -105,6 +112,13 @@ impl Receiver {
         }
     }
 
+    /// The same, by another way.
+    pub(crate) fn request_to(&self, addresses: Vec<SocketAddr>, files: Vec<PushFile>) -> PushRequest {
+        let mut request = self.request(files);
+        request.call.addresses = addresses;
+        request
+    }
+
     /// Names in the inbox, parts included.
     pub(crate) fn names(&self) -> Vec<std::ffi::OsString> {
         names(&self.inbox())
@@ -114,6 +128,32 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.halt();
+    }
+}
+
+/// A bad path to a receiver; it ends with the handle.
+pub(crate) struct Detour {
+    pub(crate) address: SocketAddr,
+    stopper: Stop,
+    thread: Option<JoinHandle<udpxd::relay::Report>>,
+}
+
+impl Detour {
+    /// The same faults in both directions.
+    pub(crate) fn to(target: SocketAddr, up: Impairments) -> Self {
+        let down = up.clone();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let relay = Relay::bind(RelayConfig { listen, target, up, down, seed: 5 }).unwrap();
+        let (address, stopper) = (relay.local_addr(), relay.stopper());
+        let thread = Some(std::thread::spawn(move || relay.run().unwrap()));
+        Self { address, stopper, thread }
+    }
+}
+
+impl Drop for Detour {
+    fn drop(&mut self) {
+        self.stopper.stop().unwrap();
+        self.thread.take().unwrap().join().unwrap();
     }
 }
 

@@ -48,6 +48,12 @@ pub enum SourceError {
     /// It is a directory.
     #[error("{0:?} is a directory; name the files in it.")]
     IsDirectory(PathBuf),
+    /// It is to be listed, and is not a directory.
+    #[error("{0:?} is not a directory; only directories are listed.")]
+    NotDirectory(PathBuf),
+    /// A symbolic link leads out of the root, or round in circles.
+    #[error("{0:?} leads out of its root, or through too many symbolic links; use the real name.")]
+    Outside(PathBuf),
     /// It is a pipe, a socket or a device.
     #[error("{0:?} is not a regular file; copy its contents into one and send that.")]
     NotRegular(PathBuf),
@@ -348,6 +354,7 @@ impl SourceError {
             Some(libc::ENOENT | libc::ENOTDIR) => SourceError::NotFound(path),
             Some(libc::EACCES | libc::EPERM) => SourceError::Unreadable(path),
             Some(libc::EISDIR) => SourceError::IsDirectory(path),
+            Some(libc::ELOOP | libc::EXDEV) => SourceError::Outside(path),
             // A socket, or a device without a driver.
             Some(libc::ENXIO | libc::ENODEV) => SourceError::NotRegular(path),
             _ => SourceError::Io { path, action: "opened", error },
