@@ -37,6 +37,12 @@ pub(crate) struct Output {
 pub(crate) enum Command {
     /// Send files to another machine
     Push(PushArgs),
+    /// Fetch files from another machine
+    Pull(PullArgs),
+    /// List a directory of another machine
+    Ls(LsArgs),
+    /// Ask another machine for echoes
+    Ping(PingArgs),
     /// Send a file between two processes on this machine and compare the bytes
     Demo(DemoArgs),
     /// Print this user's public key
@@ -64,41 +70,101 @@ pub(crate) struct PushArgs {
     /// / is a directory, and the file goes inside
     #[arg(required = true, value_names = ["FILE", "HOST[:DEST]"], num_args = 1..)]
     pub(crate) places: Vec<OsString>,
-    /// The receiver's public key, as `udpxctl key` prints it there [default: from peers.toml]
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// What to do where the destination exists
+    #[arg(long, value_name = "WHAT", default_value = "replace")]
+    pub(crate) if_exists: IfExists,
+    #[command(flatten)]
+    pub(crate) sending: Sending,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "udpxctl pull [OPTIONS] HOST:FILE... [DEST]")]
+pub(crate) struct PullArgs {
+    /// Files of one machine, HOST:path beneath its default root or HOST:/ROOT/path, then where they go: a new name, or
+    /// a directory [default: .]
+    #[arg(required = true, value_names = ["HOST:FILE", "DEST"], num_args = 1..)]
+    pub(crate) places: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// What to do where the destination exists
+    #[arg(long, value_name = "WHAT", default_value = "replace")]
+    pub(crate) if_exists: IfExists,
+    #[command(flatten)]
+    pub(crate) carrying: Carrying,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// HOST for its default root, HOST:path beneath it, or HOST:/ROOT/path
+    #[arg(value_name = "HOST[:PATH]")]
+    pub(crate) place: OsString,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PingArgs {
+    /// A peer's name, a DNS name or an address
+    #[arg(value_name = "HOST")]
+    pub(crate) host: OsString,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// How many echoes
+    #[arg(short = 'c', long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=PINGS_MAX))]
+    pub(crate) count: u32,
+    /// Bytes of each, 8 to 1024
+    #[arg(short = 's', long, value_name = "BYTES", default_value_t = 64, value_parser = values::echo_size)]
+    pub(crate) size: usize,
+    /// Time between two, e.g. 200ms
+    #[arg(short = 'i', long, value_name = "TIME", value_parser = values::duration, default_value = "1s")]
+    pub(crate) interval: Duration,
+}
+
+/// Echoes of one command.
+const PINGS_MAX: i64 = 1_000_000;
+
+/// How the other machine is found.
+#[derive(Debug, Args)]
+pub(crate) struct Reach {
+    /// Its public key, as `udpxctl key` prints it there [default: from peers.toml]
     #[arg(long, value_name = "KEY", value_parser = peers::key)]
     pub(crate) peer_key: Option<PublicKey>,
-    /// UDP port of the receiver
+    /// Its UDP port
     #[arg(long, value_name = "N", default_value_t = udpxd::config::PORT, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
     /// The file of our secret key [default: $XDG_STATE_HOME/udpx/identity.key]
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
-    /// What to do where the destination exists
-    #[arg(long, value_name = "WHAT", default_value = "replace")]
-    pub(crate) if_exists: IfExists,
     /// Give up when nothing was heard for this long
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "60s")]
     pub(crate) timeout: Duration,
-    #[command(flatten)]
-    pub(crate) sending: Sending,
 }
 
 /// How data is sent.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Sending {
-    /// Streams of a large file [default: by its size]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) streams: Option<u16>,
+    #[command(flatten)]
+    pub(crate) carrying: Carrying,
     /// Send at this rate whatever is lost, e.g. 2.5gbit [default: adapt to the path]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pub(crate) rate: Option<u64>,
-    /// Authenticate bulk data without encrypting it; the receiver must allow it too
+}
+
+/// How data travels, whoever sends it.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Carrying {
+    /// Streams of a large file [default: by its size]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) streams: Option<u16>,
+    /// Authenticate bulk data without encrypting it; both ends must allow it
     #[arg(long)]
     pub(crate) plain: bool,
     /// Hand packets to the kernel one by one (no segmentation offload)
     #[arg(long)]
     pub(crate) no_gso: bool,
-    /// Largest IP packet, bytes
+    /// Largest IP packet, bytes [default: 9000; 1500 on a demo's impaired path]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1280..))]
     pub(crate) mtu: Option<u16>,
 }
@@ -137,26 +203,9 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     pub(crate) keep: bool,
     #[command(flatten)]
-    pub(crate) sending: DemoSending,
+    pub(crate) carrying: Carrying,
     #[command(flatten)]
     pub(crate) path: PathArgs,
-}
-
-/// As [`Sending`]; `--rate` is the path's in a demo.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct DemoSending {
-    /// Streams of the file [default: by its size]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) streams: Option<u16>,
-    /// Authenticate bulk data without encrypting it
-    #[arg(long)]
-    pub(crate) plain: bool,
-    /// Hand packets to the kernel one by one (no segmentation offload)
-    #[arg(long)]
-    pub(crate) no_gso: bool,
-    /// Largest IP packet, bytes [default: 9000, or 1500 on an impaired path]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1280..))]
-    pub(crate) mtu: Option<u16>,
 }
 
 /// What is wrong with the path, in each direction.

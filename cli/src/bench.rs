@@ -17,7 +17,7 @@ use crate::demo::{child, receiver};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::peers::{self, Target};
-use crate::run::{self, Push};
+use crate::run::{self, Push, Way};
 use crate::{events, jsonl};
 
 /// Receives one file.
@@ -84,17 +84,19 @@ pub(crate) fn push(args: BenchPushArgs, output: Output) -> Result<(), Failure> {
         (None, None) => return Err(Failure::new(Code::Usage, "either --file or --generate is needed")),
     };
     let push = Push {
-        target: Target { name: "the receiver".into(), addresses: vec![args.to], key },
-        identity,
+        way: Way {
+            target: Target { name: "the receiver".into(), addresses: vec![args.to], key },
+            identity,
+            timeout: PATIENCE,
+            sending: args.sending,
+        },
         files: vec![file],
         names: vec![name.clone()],
         root: String::new(),
         path: name,
         if_exists: IfExists::Replace,
-        timeout: PATIENCE,
-        sending: args.sending,
     };
-    crate::push::finish(push.run(output, interrupt.flag()), "the receiver", output)
+    crate::push::finish(push.run(output, interrupt.flag()), "the receiver:", output)
 }
 
 fn ticket(receiver: &PublicKey, sender: &StaticSecret) -> String {

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use udpxd::embedded::PingSummary;
 use udpxd::report::{FileSummary, Row, Summary};
+use udpxd::storage::listing::Entry;
 
 use crate::failure::Failure;
-use crate::jsonl::{Fields, put_name};
+use crate::jsonl::{self, Fields, put_name};
 use crate::progress::Status;
 
 /// `connected`.
@@ -68,6 +70,33 @@ pub(crate) fn failed_file(name: &[u8], failure: &Failure) -> Fields {
     fields.insert("ok".into(), false.into());
     put_name(&mut fields, "name", name);
     fields
+}
+
+/// `entry`: one of a directory.
+pub(crate) fn entry(entry: &Entry, kind: &str) -> Fields {
+    let modified = jsonl::timestamp(entry.modified);
+    let mut fields = object(json!({ "kind": kind, "bytes": entry.size, "modified": modified }));
+    put_name(&mut fields, "name", entry.name.as_bytes());
+    fields
+}
+
+/// `echo`: one that came back.
+pub(crate) fn echo(number: u32, bytes: usize, rtt_us: u64) -> Fields {
+    object(json!({ "number": number, "bytes": bytes, "rtt_us": rtt_us }))
+}
+
+/// `summary` of echoes.
+pub(crate) fn echoes(summary: &PingSummary) -> Fields {
+    let (least, mean, most) = summary.rtt_us().unwrap_or_default();
+    object(json!({
+        "ok": true,
+        "sent": summary.sent,
+        "received": summary.received,
+        "loss": summary.loss(),
+        "rtt_min_us": least,
+        "rtt_mean_us": mean,
+        "rtt_max_us": most,
+    }))
 }
 
 /// `error`.

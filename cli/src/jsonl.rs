@@ -38,8 +38,8 @@ pub(crate) fn put_name(fields: &mut Fields, key: &str, name: &[u8]) {
     }
 }
 
-/// RFC 3339 in UTC, with milliseconds.
-fn timestamp(now: SystemTime) -> String {
+/// RFC 3339 in UTC, with milliseconds; times before 1970 are shown as its beginning.
+pub(crate) fn timestamp(now: SystemTime) -> String {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = date(days);

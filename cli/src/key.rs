@@ -5,11 +5,11 @@ use udpxd::identity;
 
 use crate::args::{KeyArgs, Output};
 use crate::failure::Failure;
-use crate::{events, jsonl, push, say};
+use crate::{events, jsonl, run, say};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: KeyArgs, output: Output) -> Result<(), Failure> {
-    let key = identity::key_text(&push::load_identity(args.identity)?.public());
+    let key = identity::key_text(&run::load_identity(args.identity)?.public());
     if output.json {
         jsonl::emit("summary", events::object(json!({ "ok": true, "key": key })));
     } else {

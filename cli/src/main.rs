@@ -7,21 +7,26 @@
 mod args;
 mod bench;
 mod demo;
-mod destination;
 mod escape;
 mod events;
 mod failure;
 mod interrupt;
 mod jsonl;
 mod key;
+mod ls;
+mod names;
 mod peers;
+mod ping;
 mod places;
 mod progress;
+mod pull;
 mod push;
+mod remote;
 mod run;
 mod table;
 mod units;
 mod values;
+mod watcher;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,6 +48,9 @@ fn main() -> ExitCode {
     log_to_stderr(output);
     let result = match cli.command {
         Command::Push(args) => push::run(args, output),
+        Command::Pull(args) => pull::run(args, output),
+        Command::Ls(args) => ls::run(args, output),
+        Command::Ping(args) => ping::run(args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Key(args) => key::run(args, output),
         Command::Version => {

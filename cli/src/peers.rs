@@ -17,7 +17,7 @@ use udpxd::{Code, PublicKey, embedded, identity};
 use crate::escape;
 use crate::failure::Failure;
 
-/// Whom to push to.
+/// A machine to speak to.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// What messages call it.
@@ -110,7 +110,7 @@ fn unknown(file: &Path, host: &str) -> Failure {
         Code::Config,
         format!("no key is known for {host}"),
         format!(
-            "Run `udpxctl key` on {host} (its udpxd prints the key too), then push with --peer-key KEY, or write it \
+            "Run `udpxctl key` on {host} (its udpxd prints the key too), then use --peer-key KEY, or write it \
              into {}.",
             escape::path(file)
         ),

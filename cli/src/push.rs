@@ -1,56 +1,40 @@
 //! `udpxctl push FILE... HOST[:DEST]`
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use udpxd::{Code, identity};
+use udpxd::Code;
 
 use crate::args::{Output, PushArgs};
-use crate::destination::Destination;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::run::{self, Outcome, Push};
-use crate::{escape, events, jsonl, peers, places, table};
+use crate::names::Names;
+use crate::remote::Remote;
+use crate::run::{self, Outcome, Push, Way};
+use crate::{escape, events, jsonl, table};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
     let (sources, destination) = split(&args.places)?;
     let names = base_names(&sources)?;
-    if destination.path_is_number && !output.json {
-        warn_of_port(&destination);
-    }
-    let target = peers::resolve(&places::peers()?, &destination.host, args.port, args.peer_key)?;
-    let identity = load_identity(args.identity)?;
-    let host = target.name.clone();
+    destination.warn_of_port(output);
     let push = Push {
-        target,
-        identity,
+        way: Way::to(&destination.host, args.reach, args.sending)?,
         files: sources.into_iter().map(run::file).collect(),
         names,
         root: destination.root,
         path: destination.path,
         if_exists: args.if_exists,
-        timeout: args.timeout,
-        sending: args.sending,
     };
-    finish(push.run(output, interrupt.flag()), &host, output)
+    finish(push.run(output, interrupt.flag()), &format!("{}:", destination.host), output)
 }
 
-/// Loads our key, which is made at first use.
-pub(crate) fn load_identity(file: Option<PathBuf>) -> Result<udpxd::StaticSecret, Failure> {
-    let file = match file {
-        Some(file) => file,
-        None => places::identity()?,
-    };
-    identity::load_or_create(&file).map_err(|error| Failure::with_remedy(Code::Config, error.to_string(), ""))
-}
-
-/// Tells how a push ended; its failure is left to the caller.
-pub(crate) fn finish(outcome: Outcome, host: &str, output: Output) -> Result<(), Failure> {
+/// Tells how a push or a pull ended; its failure is left to the caller. `place` is what stands before the paths of the
+/// files, a host and a colon.
+pub(crate) fn finish(outcome: Outcome, place: &str, output: Output) -> Result<(), Failure> {
     if let Some(summary) = &outcome.summary {
         if output.json {
             // One last event only: where something failed it is the error, and the files were told one by one.
@@ -59,30 +43,29 @@ pub(crate) fn finish(outcome: Outcome, host: &str, output: Output) -> Result<(),
             }
         } else if !output.quiet {
             // A closed standard output is no reason to fail: the files have arrived.
-            let _ = std::io::stdout().write_all(table::summary(host, summary).as_bytes());
+            let _ = std::io::stdout().write_all(table::summary(place, summary).as_bytes());
         }
     }
     outcome.failure.map_or(Ok(()), Err)
 }
 
-fn split(places: &[OsString]) -> Result<(Vec<PathBuf>, Destination), Failure> {
+fn split(places: &[OsString]) -> Result<(Vec<PathBuf>, Remote), Failure> {
     match places {
         [] | [_] => {
             Err(Failure::with_remedy(Code::Usage, "no destination given: udpxctl push FILE HOST", ""))
         }
         [sources @ .., destination] => {
-            Ok((sources.iter().map(PathBuf::from).collect(), Destination::parse(destination)?))
+            Ok((sources.iter().map(PathBuf::from).collect(), Remote::parse(destination)?))
         }
     }
 }
 
 /// The names that the files will have: all different, and none of a directory.
 fn base_names(sources: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
-    let mut seen: BTreeMap<&OsStr, &Path> = BTreeMap::new();
-    let mut names = Vec::with_capacity(sources.len());
+    let mut names = Names::default();
     for source in sources {
+        let shown = escape::path(source);
         if source.is_dir() {
-            let shown = escape::path(source);
             let remedy = format!("This version pushes files. Pack it first: tar cf NAME.tar {shown}");
             return Err(Failure::with_remedy(Code::Usage, format!("{shown} is a directory"), remedy));
         }
@@ -90,29 +73,11 @@ fn base_names(sources: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
         if sources.len() == 1
             && let Err(error) = source.metadata()
         {
-            return Err(Failure::new(Code::NoSource, format!("{}: {error}", escape::path(source))));
+            return Err(Failure::new(Code::NoSource, format!("{shown}: {error}")));
         }
-        let Some(name) = source.file_name() else {
-            return Err(Failure::new(Code::Usage, format!("{} names no file", escape::path(source))));
-        };
-        if let Some(first) = seen.insert(name, source) {
-            let (first, second) = (escape::path(first), escape::path(source));
-            let text =
-                format!("{first} and {second} would both be called {}", escape::bytes(name.as_bytes()));
-            return Err(Failure::with_remedy(Code::Usage, text, "Push one of them under another name."));
-        }
-        names.push(name.as_bytes().to_vec());
+        names.add(source.file_name().map(OsStr::as_bytes), shown)?;
     }
-    Ok(names)
-}
-
-fn warn_of_port(destination: &Destination) {
-    let (host, path) = (escape::text(&destination.host), escape::bytes(&destination.path));
-    // Only a hint: if it cannot be written the push goes on.
-    let _ = writeln!(
-        std::io::stderr(),
-        "udpxctl: {path} in {host}:{path} is taken as a file name; a port is given by --port {path}"
-    );
+    Ok(names.into_list())
 }
 
 #[cfg(test)]

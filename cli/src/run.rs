@@ -1,36 +1,89 @@
-//! The seam to the engine: what the command line says becomes a request, and what the engine reports is shown.
+//! The seam to the engine: what the command line says becomes a request. What the engine reports goes to a
+//! [`Watcher`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use udpxd::embedded::{self, Event, PushFile, PushRequest};
+use udpxd::embedded::{self, Call, Event, PullFile, PullRequest, PushFile, PushRequest};
 use udpxd::report::{JobError, Summary};
-use udpxd::{Code, RatePolicy, StaticSecret};
+use udpxd::{Code, RatePolicy, StaticSecret, identity};
 
-use crate::args::{IfExists, Output, Sending};
-use crate::events;
+use crate::args::{IfExists, Output, Reach, Sending};
 use crate::failure::Failure;
-use crate::jsonl;
-use crate::peers::Target;
-use crate::progress::{Display, Status};
+use crate::peers::{self, Target};
+use crate::places;
+use crate::watcher::Watcher;
+
+/// Another machine, and how we speak to it.
+pub(crate) struct Way {
+    pub(crate) target: Target,
+    pub(crate) identity: StaticSecret,
+    pub(crate) timeout: Duration,
+    pub(crate) sending: Sending,
+}
+
+impl Way {
+    /// To a host of the command line. Our key is made at first use.
+    pub(crate) fn to(host: &str, reach: Reach, sending: Sending) -> Result<Self, Failure> {
+        let target = peers::resolve(&places::peers()?, host, reach.port, reach.peer_key)?;
+        Ok(Self { target, identity: load_identity(reach.identity)?, timeout: reach.timeout, sending })
+    }
+
+    /// Speaks to it. What happens on the way is told; the end is the caller's to tell.
+    pub(crate) fn ask<T>(
+        self,
+        output: Output,
+        cancel: Arc<AtomicBool>,
+        ask: impl FnOnce(Call, &mut dyn FnMut(Event)) -> Result<T, JobError>,
+    ) -> Result<T, Failure> {
+        let mut watcher = Watcher::new(output, &self.target.name, Vec::new());
+        let result = ask(self.call(cancel), &mut |event| watcher.on_event(event));
+        watcher.finish();
+        result.map_err(Failure::from)
+    }
+
+    fn call(self, cancel: Arc<AtomicBool>) -> Call {
+        let mut call = Call::new(self.target.key, self.target.addresses, self.identity);
+        call.connect_timeout = self.timeout;
+        call.give_up_after = self.timeout;
+        call.cancel = cancel;
+        let Sending { carrying, rate } = self.sending;
+        call.plain = carrying.plain;
+        call.gso = !carrying.no_gso;
+        if let Some(mtu) = carrying.mtu {
+            call.mtu_max = mtu;
+        }
+        if let Some(bits_per_second) = rate {
+            call.policy = RatePolicy::Fixed { bps: bits_per_second as f64 };
+        }
+        call
+    }
+}
 
 /// One push: files to one place of one host.
 pub(crate) struct Push {
-    pub(crate) target: Target,
-    pub(crate) identity: StaticSecret,
+    pub(crate) way: Way,
     pub(crate) files: Vec<PushFile>,
     /// What messages and events call the files, in the same order.
     pub(crate) names: Vec<Vec<u8>>,
     pub(crate) root: String,
     pub(crate) path: Vec<u8>,
     pub(crate) if_exists: IfExists,
-    pub(crate) timeout: Duration,
-    pub(crate) sending: Sending,
 }
 
-/// What a push came to.
+/// One pull: files of one host, each to its place here.
+pub(crate) struct Pull {
+    pub(crate) way: Way,
+    pub(crate) files: Vec<PullFile>,
+    /// What messages and events call the files, in the same order.
+    pub(crate) names: Vec<Vec<u8>>,
+    pub(crate) if_exists: IfExists,
+    pub(crate) umask: u32,
+}
+
+/// What a push or a pull came to.
 pub(crate) struct Outcome {
     /// What arrived, if anything did.
     pub(crate) summary: Option<Summary>,
@@ -41,29 +94,33 @@ pub(crate) struct Outcome {
 impl Push {
     /// Pushes with an engine in this process. Says on the way how it goes; the end is the caller's to tell.
     pub(crate) fn run(self, output: Output, cancel: Arc<AtomicBool>) -> Outcome {
-        let Self { target, identity, files, names, .. } = self;
-        let mut request = PushRequest::new(target.key, target.addresses, identity);
-        request.files = files;
-        request.root = self.root;
-        request.path = self.path;
-        request.if_exists = self.if_exists.into();
-        request.call.connect_timeout = self.timeout;
-        request.call.give_up_after = self.timeout;
-        request.call.cancel = cancel;
-        request.streams = self.sending.streams;
-        request.call.plain = self.sending.plain;
-        request.call.gso = !self.sending.no_gso;
-        if let Some(mtu) = self.sending.mtu {
-            request.call.mtu_max = mtu;
-        }
-        if let Some(bits_per_second) = self.sending.rate {
-            request.call.policy = RatePolicy::Fixed { bps: bits_per_second as f64 };
-        }
-        if let Ok(user) = std::env::var("USER") {
-            request.user = user;
-        }
-        let mut watcher = Watcher::new(output, &target.name, names);
+        let mut watcher = Watcher::new(output, &self.way.target.name, self.names);
+        let request = PushRequest {
+            files: self.files,
+            root: self.root,
+            path: self.path,
+            streams: self.way.sending.carrying.streams,
+            if_exists: self.if_exists.into(),
+            user: std::env::var("USER").unwrap_or_default(),
+            call: self.way.call(cancel),
+        };
         let result = embedded::push(request, &mut |event| watcher.on_event(event));
+        watcher.close(result)
+    }
+}
+
+impl Pull {
+    /// Pulls with an engine in this process, in the same manner.
+    pub(crate) fn run(self, output: Output, cancel: Arc<AtomicBool>) -> Outcome {
+        let mut watcher = Watcher::new(output, &self.way.target.name, self.names);
+        let request = PullRequest {
+            files: self.files,
+            streams: self.way.sending.carrying.streams,
+            if_exists: self.if_exists.into(),
+            umask: self.umask,
+            call: self.way.call(cancel),
+        };
+        let result = embedded::pull(request, &mut |event| watcher.on_event(event));
         watcher.close(result)
     }
 }
@@ -88,176 +145,16 @@ impl From<JobError> for Failure {
     }
 }
 
+/// Loads our key, which is made at first use.
+pub(crate) fn load_identity(file: Option<PathBuf>) -> Result<StaticSecret, Failure> {
+    let file = match file {
+        Some(file) => file,
+        None => places::identity()?,
+    };
+    identity::load_or_create(&file).map_err(|error| Failure::with_remedy(Code::Config, error.to_string(), ""))
+}
+
 /// The source of a path.
 pub(crate) fn file(path: PathBuf) -> PushFile {
     PushFile::Path(path)
 }
-
-/// Turns events into lines, of JSON or for people.
-struct Watcher {
-    output: Output,
-    host: String,
-    names: Vec<Vec<u8>>,
-    display: Option<Display>,
-    status: Status,
-    /// Since when an answer to the first packet is awaited.
-    connecting_since: Option<Instant>,
-    last_json: Option<Instant>,
-    /// Nothing has been heard lately, and this was said.
-    silent: bool,
-    failures: Vec<Failure>,
-}
-
-impl Watcher {
-    fn new(output: Output, host: &str, names: Vec<Vec<u8>>) -> Self {
-        let label = match names.as_slice() {
-            [only] => only.clone(),
-            several => format!("{} files", several.len()).into_bytes(),
-        };
-        let display = (!output.json && !output.quiet).then(|| Display::new(&label));
-        Self {
-            output,
-            host: host.to_owned(),
-            names,
-            display,
-            status: Status::default(),
-            connecting_since: None,
-            last_json: None,
-            silent: false,
-            failures: Vec::new(),
-        }
-    }
-
-    fn on_event(&mut self, event: Event) {
-        match event {
-            Event::Connecting { address } => {
-                self.connecting_since.get_or_insert_with(Instant::now);
-                self.note(&format!("connecting to {address}"), 1);
-            }
-            Event::Connected { address, rtt_us } => {
-                self.connecting_since = None;
-                self.status.rtt = Duration::from_micros(rtt_us);
-                self.json("connected", || events::connected(&address, rtt_us));
-                self.note(&format!("connected to {address}"), 1);
-            }
-            Event::Accepted { file, path } => {
-                let name = self.name(file);
-                self.json("queued", || events::accepted(&name, &path));
-                self.note(&format!("{} goes to {}", String::from_utf8_lossy(&name), path.display()), 1);
-            }
-            Event::Progress { bytes, total, rate_bps, rtt_us, loss } => {
-                // Bytes that are sent again after the file was complete do not make it sync less.
-                let syncing = self.status.syncing && bytes >= self.status.bytes;
-                let (rate, rtt) = (rate_bps as f64 / 8.0, Duration::from_micros(rtt_us));
-                self.status = Status { bytes, total, rate, rtt, loss, syncing };
-                match self.connecting_since.map(|since| since.elapsed()) {
-                    Some(waited) if waited >= QUIET_AFTER => self.on_quiet(waited),
-                    Some(_) => {}
-                    None => self.on_progress(),
-                }
-            }
-            Event::Syncing { .. } => {
-                self.status.syncing = true;
-                self.show(true);
-            }
-            Event::Quiet { silent_for } => self.on_quiet(silent_for),
-            Event::Retry { text } => {
-                self.json("retry", || events::retry(&text));
-                self.note(&text, 0);
-            }
-            Event::FileDone(file) => {
-                self.status.syncing = false;
-                let name = self.name(file.file);
-                self.json("file", || events::file(&name, &file));
-            }
-            Event::FileFailed { file, error } => {
-                let failure = Failure::from(error);
-                let name = self.name(file);
-                self.json("file", || events::failed_file(&name, &failure));
-                // One file's failure is the command's, which is told at the end.
-                if self.names.len() > 1 && !self.output.json {
-                    self.pause(|| failure.show());
-                }
-                self.failures.push(failure);
-            }
-            // Whatever else a later engine may tell is not needed to follow a push.
-            _ => {}
-        }
-    }
-
-    fn on_progress(&mut self) {
-        let was_silent = std::mem::take(&mut self.silent);
-        self.show(was_silent);
-    }
-
-    fn on_quiet(&mut self, silent_for: Duration) {
-        let first = !std::mem::replace(&mut self.silent, true);
-        let text = format!("no answer from {} for {} s, retrying", self.host, silent_for.as_secs().max(2));
-        if first {
-            self.json("retry", || events::retry(&text));
-        }
-        if let Some(display) = &mut self.display {
-            display.show_text(&text, first);
-        }
-    }
-
-    fn close(mut self, result: Result<Summary, JobError>) -> Outcome {
-        if let Some(display) = &mut self.display {
-            display.finish();
-        }
-        match result {
-            Ok(summary) => Outcome { summary: Some(summary), failure: None },
-            Err(mut error) => {
-                let summary =
-                    error.summary.take().map(|summary| *summary).filter(|some| !some.files.is_empty());
-                // Of several files each failure was told by itself; the error sums them up.
-                let failure = match Failure::of_several(&self.failures, self.names.len()) {
-                    Some(several) if error.code != Code::Interrupted => several,
-                    _ => error.into(),
-                };
-                Outcome { summary, failure: Some(failure) }
-            }
-        }
-    }
-
-    fn name(&self, file: usize) -> Vec<u8> {
-        self.names.get(file).cloned().unwrap_or_default()
-    }
-
-    fn show(&mut self, changed: bool) {
-        if let Some(display) = &mut self.display {
-            if changed { display.show_change(&self.status) } else { display.show(&self.status) }
-        }
-        if changed || self.last_json.is_none_or(|last| last.elapsed() >= JSON_EVERY) {
-            self.last_json = Some(Instant::now());
-            self.json("progress", || events::progress(&self.status));
-        }
-    }
-
-    fn json(&self, event: &str, fields: impl FnOnce() -> jsonl::Fields) {
-        if self.output.json {
-            jsonl::emit(event, fields());
-        }
-    }
-
-    /// A line for people who asked for this much.
-    fn note(&mut self, line: &str, verbosity: u8) {
-        if let Some(display) = self.display.as_mut().filter(|_| self.output.verbose >= verbosity) {
-            display.note(line);
-        }
-    }
-
-    /// Lets something else write on the terminal.
-    fn pause(&mut self, write: impl FnOnce()) {
-        match &mut self.display {
-            Some(display) => display.pause(write),
-            None => write(),
-        }
-    }
-}
-
-/// How long nobody worries about no answer.
-const QUIET_AFTER: Duration = Duration::from_secs(2);
-
-/// Progress events are for programs that draw; five a second are enough.
-const JSON_EVERY: Duration = Duration::from_millis(200);

@@ -6,18 +6,18 @@ use udpxd::report::{Row, Summary};
 
 use crate::{escape, units};
 
-/// The lines at the end of a push to `host`.
-pub(crate) fn summary(host: &str, summary: &Summary) -> String {
+/// The lines at the end of a push or a pull; `place` stands before the paths.
+pub(crate) fn summary(place: &str, summary: &Summary) -> String {
     let mut text = String::new();
     for file in &summary.files {
         let path = escape::path(&file.path);
-        let host = escape::text(host);
+        let place = escape::text(place);
         if file.skipped {
-            text.push_str(&format!("{host}:{path}  was there and was left\n"));
+            text.push_str(&format!("{place}{path}  was there and was left\n"));
             continue;
         }
         text.push_str(&format!(
-            "{host}:{path}  {} in {}, {}\n  blake3 {}\n",
+            "{place}{path}  {} in {}, {}\n  blake3 {}\n",
             units::size(file.bytes),
             units::time(Duration::try_from_secs_f64(file.seconds).unwrap_or_default()),
             units::rate(if file.seconds > 0.0 { file.bytes as f64 / file.seconds } else { 0.0 }),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use udpxd::config::{parse_rate, parse_size};
+use udpxd::embedded::{PING_BYTES_MAX, PING_BYTES_MIN};
 
 /// `1%` or `0.1 %`, as a share of one.
 pub(crate) fn percent(text: &str) -> Result<f64, String> {
@@ -45,6 +46,12 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
 /// `1GiB`, `256MiB`, `10 MB`: bytes.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| "write a size in bytes, or with a unit: 256MiB, 1GiB or 10MB".into())
+}
+
+/// Bytes of an echo.
+pub(crate) fn echo_size(text: &str) -> Result<usize, String> {
+    let size = text.parse().ok().filter(|size| (PING_BYTES_MIN..=PING_BYTES_MAX).contains(size));
+    size.ok_or_else(|| format!("write a number of bytes between {PING_BYTES_MIN} and {PING_BYTES_MAX}"))
 }
 
 /// Longer than any command runs; keeps sums of instants from overflowing.

@@ -28,11 +28,11 @@ use udpxd::relay::Report;
 use udpxd::report::Summary;
 use udpxd::{Code, StaticSecret, identity};
 
-use crate::args::{DemoArgs, IfExists, Output, PathArgs, Sending};
+use crate::args::{Carrying, DemoArgs, IfExists, Output, PathArgs, Sending};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::peers::Target;
-use crate::run::{self, Push};
+use crate::run::{self, Push, Way};
 use crate::{escape, events, jsonl, table, units};
 use workplace::Workplace;
 
@@ -58,7 +58,8 @@ pub(crate) fn run(args: &DemoArgs, output: Output) -> Result<(), Failure> {
         target.addresses = vec![relay.address];
     }
 
-    let how = if args.sending.plain { "authenticated, not encrypted" } else { "encrypted and authenticated" };
+    let how =
+        if args.carrying.plain { "authenticated, not encrypted" } else { "encrypted and authenticated" };
     show.step("push", format!("from this process, {}: {how}", std::process::id()));
     let summary = push(args, &source, target, secret, output, &interrupt)?;
     let received = inbox.join(source.file_name().unwrap_or_default());
@@ -128,22 +129,15 @@ fn push(
     interrupt: &Interrupt,
 ) -> Result<Summary, Failure> {
     let name = source.file_name().unwrap_or_default();
+    let carrying = Carrying { mtu: args.mtu(), ..args.carrying.clone() };
+    let sending = Sending { carrying, rate: None };
     let push = Push {
-        target,
-        identity,
+        way: Way { target, identity, timeout: TIMEOUT, sending },
         files: vec![run::file(source.to_path_buf())],
         names: vec![name.as_bytes().to_vec()],
         root: String::new(),
         path: Vec::new(),
         if_exists: IfExists::Fail,
-        timeout: TIMEOUT,
-        sending: Sending {
-            streams: args.sending.streams,
-            rate: None,
-            plain: args.sending.plain,
-            no_gso: args.sending.no_gso,
-            mtu: args.mtu(),
-        },
     };
     let outcome = push.run(output, interrupt.flag());
     match (outcome.summary, outcome.failure) {
@@ -182,7 +176,7 @@ fn complete_text(summary: &Summary, received: &Path) -> String {
 impl DemoArgs {
     /// The packets of an impaired path are of a usual size: with jumbo frames there would be too few for chance.
     fn mtu(&self) -> Option<u16> {
-        self.sending.mtu.or_else(|| self.path.is_impaired().then_some(USUAL_MTU))
+        self.carrying.mtu.or_else(|| self.path.is_impaired().then_some(USUAL_MTU))
     }
 }
 

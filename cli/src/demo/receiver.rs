@@ -18,10 +18,10 @@ use crate::failure::Failure;
 pub(super) fn command(args: &DemoArgs, inbox: &Path, sender: &PublicKey) -> Vec<OsString> {
     let mut command: Vec<OsString> = vec!["demo-receiver".into(), "--inbox".into(), inbox.into()];
     command.extend(["--peer-key".into(), identity::key_text(sender).into()]);
-    if args.sending.plain {
+    if args.carrying.plain {
         command.push("--plain".into());
     }
-    if args.sending.no_gso {
+    if args.carrying.no_gso {
         command.push("--no-gso".into());
     }
     if let Some(mtu) = args.mtu() {

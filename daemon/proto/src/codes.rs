@@ -54,10 +54,10 @@ codes! {
     0 Done "done" exit 0 "Everything went well." remedy "Nothing to do.";
     1 Other "other" exit 1 "Something failed that has no code of its own." remedy "Read the text; run again with -v.";
     2 Usage "usage" exit 2 "The command line is not understood." remedy "See udpxctl --help.";
-    4 Partly "partly" exit 4 "Some of several files failed." remedy "Look at the errors above and push those files again.";
-    65 Corrupt "corrupt" exit 65 "Data did not match its digest after three tries." remedy "Check the memory and disks of both machines, then push again.";
+    4 Partly "partly" exit 4 "Some of several files failed." remedy "Look at the errors above and repeat the command for those files.";
+    65 Corrupt "corrupt" exit 65 "Data did not match its digest after three tries." remedy "Check the memory and disks of both machines, then try again.";
     66 NoSource "no-source" exit 66 "The source cannot be opened." remedy "Check the path, and that you may read it.";
-    67 SourceChanged "source-changed" exit 67 "The source changed while it was sent." remedy "Push again when nothing writes to the file.";
+    67 SourceChanged "source-changed" exit 67 "The source changed while it was sent." remedy "Try again when nothing writes to the file.";
     68 Unreachable "unreachable" exit 68 "The host does not answer." remedy "Check that udpxd runs there and that UDP port 48379 is open.";
     69 NoDaemon "no-daemon" exit 69 "No daemon runs on this machine." remedy "Start it: systemctl start udpxd.";
     70 Bug "bug" exit 70 "This is a bug of udpx." remedy "Report it with the output of the same command and -v.";

@@ -65,6 +65,8 @@ struct Knocking {
     /// Why the last attempt failed.
     failure: Option<Failure>,
     rounds: u32,
+    /// Since when no address has answered, and up to when that was told.
+    silence: Option<(Instant, Instant)>,
 }
 
 impl Link {
@@ -129,7 +131,6 @@ impl Link {
         if self.session.is_none() {
             self.knock(events)?;
         }
-        // Not shorter than a clock's tick: what is due then is looked for again and again otherwise.
         let left = end.saturating_duration_since(Instant::now()).clamp(TICK, TURN);
         match self.engine.next(left) {
             Ok(Some(report)) => self.on_report(report, events),
@@ -141,6 +142,11 @@ impl Link {
     /// Tries addresses, each a little after the one before.
     fn knock(&mut self, events: &mut dyn FnMut(Event)) -> Result<(), JobError> {
         let now = Instant::now();
+        let (since, told) = self.knocking.silence.get_or_insert((now, now));
+        if now >= *since + QUIET && now >= *told + QUIET_EVERY {
+            *told = now;
+            events(Event::Quiet { silent_for: now - *since });
+        }
         let Some(next) = self.knocking.next.filter(|&next| now >= next) else { return Ok(()) };
         if let Some(address) = self.knocking.addresses.pop_front() {
             events(Event::Connecting { address });
@@ -242,6 +248,7 @@ impl Link {
         self.connected_once = true;
         self.last_contact = Instant::now();
         self.knocking.next = None;
+        self.knocking.silence = None;
         self.costs.sessions += 1;
         events(Event::Connected { address, rtt_us: rtt.as_micros() as u64 });
         happened
@@ -326,11 +333,15 @@ impl Costs {
     }
 }
 
+/// The shortest wait.
 const TICK: Duration = Duration::from_micros(50);
 /// How often cancellation is looked for.
 const TURN: Duration = Duration::from_millis(50);
 /// Between the attempts at two addresses (RFC 8305 recommends 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
+/// Silence worth a word while an address is sought, and how often it is said.
+const QUIET: Duration = Duration::from_secs(2);
+const QUIET_EVERY: Duration = Duration::from_millis(500);
 /// Before a lost session is sought again; doubled each time, up to sixteen-fold.
 const RETRY_LEAST: Duration = Duration::from_millis(200);
 /// How long a session's last counters are waited for: a little longer than a session lingers.

@@ -1,23 +1,25 @@
-//! Where to: `HOST[:DEST]`.
+//! A place on another machine: `HOST[:PATH]`.
 //!
 //! `HOST` is a peer's name, a DNS name or an address; an IPv6 address stands in brackets. Behind the colon stands a
 //! path beneath the default root, or `/NAME/path` beneath root NAME. Paths are bytes: names need not be UTF-8.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::net::Ipv6Addr;
 use std::os::unix::ffi::OsStrExt;
 
 use udpxd::Code;
 
+use crate::args::Output;
 use crate::escape;
 use crate::failure::Failure;
 
-/// A destination, taken apart.
+/// Such a place, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Destination {
+pub(crate) struct Remote {
     /// A name or an address, without brackets.
     pub(crate) host: String,
-    /// The root at the receiver; empty means its default.
+    /// The root there; empty means its default.
     pub(crate) root: String,
     /// The path beneath it; empty means the root itself.
     pub(crate) path: Vec<u8>,
@@ -25,7 +27,7 @@ pub(crate) struct Destination {
     pub(crate) path_is_number: bool,
 }
 
-impl Destination {
+impl Remote {
     pub(crate) fn parse(text: &OsStr) -> Result<Self, Failure> {
         let bytes = text.as_bytes();
         let shown = escape::bytes(bytes);
@@ -52,6 +54,21 @@ impl Destination {
     }
 }
 
+impl Remote {
+    /// Says that what looks like a port was taken as a path, to whoever may have meant it otherwise.
+    pub(crate) fn warn_of_port(&self, output: Output) {
+        if !self.path_is_number || output.json {
+            return;
+        }
+        let (host, path) = (escape::text(&self.host), escape::bytes(&self.path));
+        // Only a hint: if it cannot be written the command goes on.
+        let _ = writeln!(
+            std::io::stderr(),
+            "udpxctl: {path} in {host}:{path} is taken as a file name; a port is given by --port {path}"
+        );
+    }
+}
+
 /// Host and path; `None` if a bracket stays open.
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     if let Some(inner) = bytes.strip_prefix(b"[") {
@@ -70,7 +87,7 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn bad(shown: &str, what: &str, remedy: &str) -> Failure {
-    Failure::with_remedy(Code::Usage, format!("the destination {shown} {what}"), remedy)
+    Failure::with_remedy(Code::Usage, format!("{shown} {what}"), remedy)
 }
 
 const EXAMPLES: &str = "Write HOST, HOST:path, HOST:/ROOT/path or [2001:db8::1]:path";
@@ -80,7 +97,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<(String, String, String), String> {
-        match Destination::parse(OsStr::new(text)) {
+        match Remote::parse(OsStr::new(text)) {
             Ok(to) => Ok((to.host, to.root, String::from_utf8(to.path).unwrap())),
             Err(failure) => Err(failure.text),
         }
@@ -126,15 +143,15 @@ mod tests {
 
     #[test]
     fn a_path_that_looks_like_a_port_is_noticed() {
-        let number = |text: &str| Destination::parse(OsStr::new(text)).unwrap().path_is_number;
+        let number = |text: &str| Remote::parse(OsStr::new(text)).unwrap().path_is_number;
         assert!(number("bob:4433"));
         assert!(!number("bob:70000") && !number("bob:44a") && !number("bob") && !number("bob:4433/"));
     }
 
     #[test]
     fn paths_are_bytes() {
-        let to = Destination::parse(OsStr::from_bytes(b"bob:\xff\n")).unwrap();
+        let to = Remote::parse(OsStr::from_bytes(b"bob:\xff\n")).unwrap();
         assert_eq!(to.path, b"\xff\n");
-        assert!(Destination::parse(OsStr::from_bytes(b"\xff:x")).is_err());
+        assert!(Remote::parse(OsStr::from_bytes(b"\xff:x")).is_err());
     }
 }

@@ -1,0 +1,76 @@
+//! `udpxctl ls HOST[:PATH]`
+
+use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use serde_json::json;
+use udpxd::embedded;
+use udpxd::storage::listing::{Entry, EntryKind, Listing};
+
+use crate::args::{LsArgs, Output, Sending};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::remote::Remote;
+use crate::run::Way;
+use crate::{escape, events, jsonl};
+
+/// Runs the command; the error is not yet told.
+pub(crate) fn run(args: LsArgs, output: Output) -> Result<(), Failure> {
+    let interrupt = Interrupt::watch()?;
+    let place = Remote::parse(&args.place)?;
+    place.warn_of_port(output);
+    let way = Way::to(&place.host, args.reach, Sending::default())?;
+    let listing = way.ask(output, interrupt.flag(), |call, events| {
+        embedded::list(call, &place.root, &place.path, events)
+    })?;
+    match output.json {
+        true => tell_json(&listing),
+        false => show(&listing, output),
+    }
+    Ok(())
+}
+
+/// A line an entry: what it is, its bytes, when it was modified (UTC), its name.
+fn show(listing: &Listing, output: Output) {
+    let width = listing.entries.iter().map(|entry| size(entry).len()).max().unwrap_or(0);
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for entry in &listing.entries {
+        let (kind, size, modified) = (kind(entry.kind), size(entry), jsonl::timestamp(entry.modified));
+        let name = escape::bytes(entry.name.as_bytes());
+        // Whoever closed standard output has seen enough.
+        if writeln!(out, "{kind:<5}  {size:>width$}  {modified}  {name}").is_err() {
+            return;
+        }
+    }
+    let _ = out.flush();
+    if listing.is_cut && !output.quiet {
+        let _ = writeln!(
+            std::io::stderr(),
+            "udpxctl: the directory has more entries; only {} of them, not the first ones, are told",
+            listing.entries.len()
+        );
+    }
+}
+
+fn tell_json(listing: &Listing) {
+    for entry in &listing.entries {
+        jsonl::emit("entry", events::entry(entry, kind(entry.kind)));
+    }
+    let (entries, truncated) = (listing.entries.len(), listing.is_cut);
+    jsonl::emit("summary", events::object(json!({ "ok": true, "entries": entries, "truncated": truncated })));
+}
+
+fn size(entry: &Entry) -> String {
+    match entry.kind {
+        EntryKind::File => entry.size.to_string(),
+        EntryKind::Directory | EntryKind::Other => "-".into(),
+    }
+}
+
+fn kind(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::File => "file",
+        EntryKind::Directory => "dir",
+        EntryKind::Other => "other",
+    }
+}

@@ -1,0 +1,180 @@
+//! `udpxctl pull HOST:FILE... [DEST]`
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use udpxd::Code;
+use udpxd::embedded::PullFile;
+
+use crate::args::{Output, PullArgs, Sending};
+use crate::escape;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::names::Names;
+use crate::push::finish;
+use crate::remote::Remote;
+use crate::run::{Pull, Way};
+
+/// Runs the command; the error is not yet told.
+pub(crate) fn run(args: PullArgs, output: Output) -> Result<(), Failure> {
+    let interrupt = Interrupt::watch()?;
+    let (sources, destination) = split(&args.places)?;
+    let names = base_names(&sources)?;
+    let into = Destination::of(&destination, names.len())?;
+    let host = sources[0].host.clone();
+    sources.iter().for_each(|source| source.warn_of_port(output));
+    let file = |(source, name): (Remote, &Vec<u8>)| PullFile {
+        root: source.root,
+        path: source.path,
+        destination: into.path_for(name),
+    };
+    let files = sources.into_iter().zip(&names).map(file).collect();
+    let sending = Sending { carrying: args.carrying, rate: None };
+    let pull = Pull {
+        way: Way::to(&host, args.reach, sending)?,
+        files,
+        names,
+        if_exists: args.if_exists,
+        umask: umask(),
+    };
+    finish(pull.run(output, interrupt.flag()), "", output)
+}
+
+/// Sources, of which there is at least one, and the destination.
+fn split(places: &[OsString]) -> Result<(Vec<Remote>, PathBuf), Failure> {
+    let (sources, destination) = match places {
+        [sources @ .., last] if !sources.is_empty() && !is_remote(last) => (sources, PathBuf::from(last)),
+        all => (all, PathBuf::from(".")),
+    };
+    let sources: Vec<Remote> = sources.iter().map(|text| source(text)).collect::<Result<_, _>>()?;
+    let Some(first) = sources.first() else {
+        return Err(Failure::with_remedy(Code::Usage, "no source given: udpxctl pull HOST:FILE", ""));
+    };
+    if let Some(other) = sources.iter().find(|source| source.host != first.host) {
+        let text = format!("{} and {} are two machines", first.host, other.host);
+        return Err(Failure::with_remedy(Code::Usage, text, "Pull from one after the other."));
+    }
+    Ok((sources, destination))
+}
+
+/// As with scp: what has a colon before any slash is on another machine.
+fn is_remote(place: &OsStr) -> bool {
+    let head = place.as_bytes().split(|&byte| byte == b'/').next().unwrap_or_default();
+    head.contains(&b':')
+}
+
+fn source(text: &OsStr) -> Result<Remote, Failure> {
+    if !is_remote(text) {
+        let shown = escape::bytes(text.as_bytes());
+        let remedy = "Write HOST:FILE; the destination comes last.";
+        return Err(Failure::with_remedy(Code::Usage, format!("{shown} names no file of a host"), remedy));
+    }
+    Remote::parse(text)
+}
+
+/// The base names of the sources: all different.
+fn base_names(sources: &[Remote]) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut names = Names::default();
+    for source in sources {
+        let name = source.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let good = !matches!(name, b"" | b"." | b"..");
+        names.add(good.then_some(name), format!("{}:{}", source.host, escape::bytes(&source.path)))?;
+    }
+    Ok(names.into_list())
+}
+
+/// Where files go.
+enum Destination<'a> {
+    /// One file, under this name.
+    File(&'a Path),
+    /// Each under its own name.
+    Directory(&'a Path),
+}
+
+impl<'a> Destination<'a> {
+    fn of(path: &'a Path, files: usize) -> Result<Self, Failure> {
+        if path.as_os_str() == "-" {
+            let remedy = "Give a file, or ./- for one that is called so.";
+            let text = "this version does not pull to standard output";
+            return Err(Failure::with_remedy(Code::Usage, text, remedy));
+        }
+        if path.is_dir() || path.as_os_str().as_bytes().ends_with(b"/") {
+            return Ok(Self::Directory(path));
+        }
+        if files > 1 && path.exists() {
+            let text = format!("{} is no directory, and {files} files are to go there", escape::path(path));
+            return Err(Failure::with_remedy(Code::Usage, text, "Give a directory."));
+        }
+        Ok(if files > 1 { Self::Directory(path) } else { Self::File(path) })
+    }
+
+    fn path_for(&self, name: &[u8]) -> PathBuf {
+        match self {
+            Self::File(path) => path.to_path_buf(),
+            Self::Directory(path) => path.join(OsStr::from_bytes(name)),
+        }
+    }
+}
+
+/// Permission bits that files of this process do not get. Asking umask(2) would set it for a moment.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split_texts(texts: &[&str]) -> Result<(Vec<Vec<u8>>, PathBuf), String> {
+        let places: Vec<OsString> = texts.iter().map(OsString::from).collect();
+        let split = split(&places).map_err(|failure| failure.text)?;
+        let names = base_names(&split.0).map_err(|failure| failure.text)?;
+        Ok((names, split.1))
+    }
+
+    #[test]
+    fn the_last_place_is_the_destination_if_it_is_here() {
+        let names = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect::<Vec<_>>();
+        for (texts, expected, destination) in [
+            (&["bob:a"][..], &["a"][..], "."),
+            (&["bob:a", "x"], &["a"], "x"),
+            (&["bob:d/a", "bob:/root/b"], &["a", "b"], "."),
+            (&["bob:a", "bob:b", "./x:y"], &["a", "b"], "./x:y"),
+            (&["[::1]:a", "/tmp/"], &["a"], "/tmp/"),
+        ] {
+            assert_eq!(split_texts(texts), Ok((names(expected), destination.into())), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_pulled_is_refused_before_anything_is_asked() {
+        for (texts, what) in [
+            (&["file"][..], "names no file of a host"),
+            (&["bob"], "names no file of a host"),
+            (&["bob:"], "names no file"),
+            (&["bob:directory/"], "names no file"),
+            (&["bob:a/.."], "names no file"),
+            (&["bob:a", "x", "y"], "names no file of a host"),
+            (&["bob:a", "eve:b"], "two machines"),
+            (&["bob:a", "bob:d/a"], "both be called a"),
+        ] {
+            assert!(split_texts(texts).is_err_and(|text| text.contains(what)), "{texts:?}");
+        }
+        assert!(Destination::of(Path::new("-"), 1).is_err());
+    }
+
+    #[test]
+    fn several_files_go_into_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, new) = (directory.path().join("file"), directory.path().join("new"));
+        std::fs::write(&file, "").unwrap();
+        let to = |path: &Path, files| Destination::of(path, files).map(|into| into.path_for(b"n"));
+        assert_eq!(to(directory.path(), 1), Ok(directory.path().join("n")));
+        assert_eq!((to(&new, 1), to(&new, 2)), (Ok(new.clone()), Ok(new.join("n"))));
+        assert_eq!(to(&new.join(""), 1), Ok(new.join("n")));
+        assert!(to(&file, 1) == Ok(file.clone()) && to(&file, 2).is_err());
+    }
+}

@@ -1,0 +1,197 @@
+//! What the engine reports, told on the way: as lines of JSON, or for people.
+
+use std::time::{Duration, Instant};
+
+use udpxd::Code;
+use udpxd::embedded::Event;
+use udpxd::report::{JobError, Summary};
+
+use crate::args::Output;
+use crate::failure::Failure;
+use crate::progress::{Display, Status};
+use crate::run::Outcome;
+use crate::{escape, events, jsonl, units};
+
+/// Turns events into lines, of JSON or for people.
+pub(crate) struct Watcher {
+    output: Output,
+    host: String,
+    names: Vec<Vec<u8>>,
+    display: Option<Display>,
+    status: Status,
+    /// No address has answered yet.
+    connecting: bool,
+    last_json: Option<Instant>,
+    /// Nothing has been heard lately, and this was said.
+    silent: bool,
+    failures: Vec<Failure>,
+}
+
+impl Watcher {
+    /// For files of these names; none for a command that moves no files.
+    pub(crate) fn new(output: Output, host: &str, names: Vec<Vec<u8>>) -> Self {
+        let label = match names.as_slice() {
+            [] => host.as_bytes().to_vec(),
+            [only] => only.clone(),
+            several => format!("{} files", several.len()).into_bytes(),
+        };
+        let display = (!output.json && !output.quiet).then(|| Display::new(&label));
+        Self {
+            output,
+            host: host.to_owned(),
+            names,
+            display,
+            status: Status::default(),
+            connecting: false,
+            last_json: None,
+            silent: false,
+            failures: Vec::new(),
+        }
+    }
+
+    pub(crate) fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connecting { address } => {
+                self.connecting = true;
+                self.note(&format!("connecting to {address}"), 1);
+            }
+            Event::Connected { address, rtt_us } => {
+                self.connecting = false;
+                self.silent = false;
+                self.status.rtt = Duration::from_micros(rtt_us);
+                self.json("connected", || events::connected(&address, rtt_us));
+                self.note(&format!("connected to {address}"), 1);
+            }
+            Event::Accepted { file, path } => {
+                let name = self.name(file);
+                self.json("queued", || events::accepted(&name, &path));
+                self.note(&format!("{} goes to {}", String::from_utf8_lossy(&name), path.display()), 1);
+            }
+            Event::Progress { bytes, total, rate_bps, rtt_us, loss } => {
+                // Bytes that are sent again after the file was complete do not make it sync less.
+                let syncing = self.status.syncing && bytes >= self.status.bytes;
+                let (rate, rtt) = (rate_bps as f64 / 8.0, Duration::from_micros(rtt_us));
+                self.status = Status { bytes, total, rate, rtt, loss, syncing };
+                if !self.connecting {
+                    self.on_progress();
+                }
+            }
+            Event::Syncing { .. } => {
+                self.status.syncing = true;
+                self.show(true);
+            }
+            Event::Quiet { silent_for } => self.on_quiet(silent_for),
+            Event::Retry { text } => {
+                self.json("retry", || events::retry(&text));
+                self.note(&text, 0);
+            }
+            Event::Echo { number, bytes, rtt_us } => self.on_echo(number, bytes, rtt_us),
+            Event::FileDone(file) => {
+                self.status.syncing = false;
+                let name = self.name(file.file);
+                self.json("file", || events::file(&name, &file));
+            }
+            Event::FileFailed { file, error } => {
+                let failure = Failure::from(error);
+                let name = self.name(file);
+                self.json("file", || events::failed_file(&name, &failure));
+                // One file's failure is the command's, which is told at the end.
+                if self.names.len() > 1 && !self.output.json {
+                    self.pause(|| failure.show());
+                }
+                self.failures.push(failure);
+            }
+            // Whatever else a later engine may tell is not needed to follow it.
+            _ => {}
+        }
+    }
+
+    fn on_echo(&mut self, number: u32, bytes: usize, rtt_us: u64) {
+        self.silent = false;
+        self.json("echo", || events::echo(number, bytes, rtt_us));
+        if !self.output.json && !self.output.quiet {
+            let rtt = units::time(Duration::from_micros(rtt_us));
+            let host = escape::text(&self.host);
+            self.pause(|| crate::say(&format!("{bytes} bytes from {host}: echo {}, rtt {rtt}", number + 1)));
+        }
+    }
+
+    fn on_progress(&mut self) {
+        let was_silent = std::mem::take(&mut self.silent);
+        self.show(was_silent);
+    }
+
+    fn on_quiet(&mut self, silent_for: Duration) {
+        let first = !std::mem::replace(&mut self.silent, true);
+        let text = format!("no answer from {} for {} s, retrying", self.host, silent_for.as_secs().max(2));
+        if first {
+            self.json("retry", || events::retry(&text));
+        }
+        if let Some(display) = &mut self.display {
+            display.show_text(&text, first);
+        }
+    }
+
+    /// Takes the progress line away.
+    pub(crate) fn finish(&mut self) {
+        if let Some(display) = &mut self.display {
+            display.finish();
+        }
+    }
+
+    /// The same, and what became of the files; it is the caller's to tell.
+    pub(crate) fn close(mut self, result: Result<Summary, JobError>) -> Outcome {
+        self.finish();
+        match result {
+            Ok(summary) => Outcome { summary: Some(summary), failure: None },
+            Err(mut error) => {
+                let summary =
+                    error.summary.take().map(|summary| *summary).filter(|some| !some.files.is_empty());
+                // Of several files each failure was told by itself; the error sums them up.
+                let failure = match Failure::of_several(&self.failures, self.names.len()) {
+                    Some(several) if error.code != Code::Interrupted => several,
+                    _ => error.into(),
+                };
+                Outcome { summary, failure: Some(failure) }
+            }
+        }
+    }
+
+    fn name(&self, file: usize) -> Vec<u8> {
+        self.names.get(file).cloned().unwrap_or_default()
+    }
+
+    fn show(&mut self, changed: bool) {
+        if let Some(display) = &mut self.display {
+            if changed { display.show_change(&self.status) } else { display.show(&self.status) }
+        }
+        if changed || self.last_json.is_none_or(|last| last.elapsed() >= JSON_EVERY) {
+            self.last_json = Some(Instant::now());
+            self.json("progress", || events::progress(&self.status));
+        }
+    }
+
+    fn json(&self, event: &str, fields: impl FnOnce() -> jsonl::Fields) {
+        if self.output.json {
+            jsonl::emit(event, fields());
+        }
+    }
+
+    /// A line for people who asked for this much.
+    fn note(&mut self, line: &str, verbosity: u8) {
+        if let Some(display) = self.display.as_mut().filter(|_| self.output.verbose >= verbosity) {
+            display.note(line);
+        }
+    }
+
+    /// Lets something else write on the terminal.
+    fn pause(&mut self, write: impl FnOnce()) {
+        match &mut self.display {
+            Some(display) => display.pause(write),
+            None => write(),
+        }
+    }
+}
+
+/// Progress events are for programs that draw; five a second are enough.
+const JSON_EVERY: Duration = Duration::from_millis(200);
