@@ -16,9 +16,9 @@ use common::{file, names, send, send_in_background};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use udpxd::embedded::{PushFile, PushRequest};
+use udpxd::embedded::{PullFile, PullRequest, PushFile, PushRequest, pull};
 use udpxd::identity;
-use udpxd::{Code, PublicKey, RatePolicy, StaticSecret};
+use udpxd::{Code, IfExists, PublicKey, RatePolicy, StaticSecret};
 
 struct Process {
     directory: TempDir,
@@ -39,7 +39,7 @@ impl Process {
         let alice = identity::ephemeral().unwrap();
         let path = directory.path();
         let config = format!(
-            "listen = [\"127.0.0.1:0\"]\nidentity = {:?}\ninbox = {:?}\n[[peer]]\nname = \"alice\"\nkey = \"{}\"\n",
+            "listen = [\"127.0.0.1:0\"]\nidentity = {:?}\ninbox = {:?}\n[[peer]]\nname = \"alice\"\nkey = \"{}\"\nread = true\n",
             path.join("identity"),
             path.join("inbox"),
             identity::key_text(&alice.public()),
@@ -191,6 +191,32 @@ fn a_destination_that_cannot_be_written_is_said_before_data_flows() {
     std::fs::set_permissions(process.inbox(), Permissions::from_mode(0o755)).unwrap();
     assert_eq!(error.code, Code::NoSpace, "{error}");
     assert!(error.text.contains("can't be written"), "{error}");
+    process.terminate(Signal::SIGTERM);
+}
+
+#[test]
+fn a_source_that_the_daemon_may_not_read_is_said() {
+    let nobody = nix::unistd::geteuid().is_root().then_some(NOBODY);
+    let mut process = Process::start_as(nobody);
+    std::fs::create_dir_all(process.inbox()).unwrap();
+    let path = file(&process.inbox(), "f", 10);
+    std::fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
+    let here = tempfile::tempdir().unwrap();
+    let request = PullRequest {
+        files: vec![PullFile {
+            root: String::new(),
+            path: b"f".to_vec(),
+            destination: here.path().join("f"),
+        }],
+        call: process.request("".into()).call,
+        streams: None,
+        if_exists: IfExists::Replace,
+        umask: 0o022,
+    };
+    let error = pull(request, &mut |_| {}).unwrap_err();
+    assert_eq!(error.code, Code::NoSource, "{error}");
+    assert!(error.text.contains("can't be read"), "{error}");
+    assert!(names(here.path()).is_empty());
     process.terminate(Signal::SIGTERM);
 }
 

@@ -62,7 +62,12 @@ fn messages() -> Vec<Message> {
         Message::ListEntries(ListEntries {
             request,
             entries: vec![
-                ListEntry { name: b"a\nb".to_vec(), kind: ListKind::File, size: 1 << 40, mtime_ns: 1 << 60 },
+                ListEntry {
+                    name: b"a\nb".to_vec(),
+                    kind: ListKind::Regular,
+                    size: 1 << 40,
+                    mtime_ns: 1 << 60,
+                },
                 ListEntry { name: b"\xff".to_vec(), kind: ListKind::Directory, size: 0, mtime_ns: -1 },
                 ListEntry { name: b"z".to_vec(), kind: ListKind::Other, size: 0, mtime_ns: 0 },
             ],

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{Daemon, DaemonError, DaemonEvent, SHUTDOWN_EVERY};
-use crate::config::Config;
+use crate::config::{Config, Rights};
 use crate::identity;
 use crate::notify::Notifier;
 
@@ -162,7 +162,17 @@ fn check(path: &Path) -> Result<(), DaemonError> {
         println!("listens on {address}");
     }
     for peer in &config.peers {
-        println!("takes files of {} into {}", peer.name, config.inbox_of(peer).display());
+        let (name, place) = (&peer.name, config.inbox_of(peer));
+        let Rights { write, read, list } = peer.rights;
+        if write {
+            println!("takes files of {name} into {}", place.display());
+        }
+        if read {
+            println!("gives {name} files from {}", place.display());
+        }
+        if list {
+            println!("lists {} for {name}", place.display());
+        }
     }
     println!("{} is valid", path.display());
     Ok(())

@@ -66,7 +66,7 @@ fn ask_list(
 
 fn entry(wire: ListEntry) -> Entry {
     let kind = match wire.kind {
-        ListKind::File => EntryKind::File,
+        ListKind::Regular => EntryKind::File,
         ListKind::Directory => EntryKind::Directory,
         ListKind::Other => EntryKind::Other,
     };

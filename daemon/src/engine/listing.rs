@@ -106,7 +106,7 @@ fn page(rest: &mut std::vec::IntoIter<Entry>) -> Vec<ListEntry> {
 
 fn wire(entry: Entry) -> ListEntry {
     let kind = match entry.kind {
-        EntryKind::File => ListKind::File,
+        EntryKind::File => ListKind::Regular,
         EntryKind::Directory => ListKind::Directory,
         EntryKind::Other => ListKind::Other,
     };

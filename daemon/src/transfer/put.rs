@@ -215,6 +215,10 @@ impl Put {
         if self.phase == Phase::Over || self.phase == Phase::Opening {
             return;
         }
+        // Who asked did not know how large the file is, and may have no room for it, or have it already.
+        if self.is_asked() && self.accepted.is_none() {
+            return;
+        }
         self.open_streams(cx);
         if self.phase == Phase::Sending {
             self.read_ahead(cx);
@@ -225,9 +229,8 @@ impl Put {
 
     fn open_streams(&mut self, cx: &mut PutCx<'_>) {
         let Some(source) = &self.source else { return };
-        // A large file waits until the receiver has made room for it; one that the receiver asked for waits in any case,
-        // since the receiver does not know before how large it is.
-        if self.accepted.is_none() && (source.size() > AT_ONCE_MAX || self.is_asked()) {
+        // A large file waits until the receiver has made room for it.
+        if self.accepted.is_none() && source.size() > AT_ONCE_MAX {
             return;
         }
         for stripe in self.stripes.iter_mut().filter(|stripe| stripe.stream.is_none()) {

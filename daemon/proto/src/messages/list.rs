@@ -47,7 +47,7 @@ pub struct ListEntry {
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ListKind {
     /// A regular file.
-    File,
+    Regular,
     /// A directory.
     Directory,
     /// A link, pipe, socket or device.
