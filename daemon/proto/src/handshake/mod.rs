@@ -23,6 +23,7 @@
 mod acceptor;
 mod cookie;
 mod drop;
+mod first_packet;
 mod half_open;
 mod identity;
 mod initiator;
@@ -36,6 +37,7 @@ mod wire;
 
 pub use acceptor::{Accept, Acceptor, AcceptorConfig, Directory, Incoming};
 pub use drop::HandshakeDrop;
+pub use first_packet::FirstPacket;
 pub use identity::{Psk, PublicKey, StaticSecret, Ticket, TicketId};
 pub use initiator::{Credential, InitiateError, Initiator, InitiatorConfig, Progress};
 pub use params::{PARAMS_VERSION, Params};
