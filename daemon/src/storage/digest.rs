@@ -77,7 +77,7 @@ impl Subtrees {
 #[derive(Debug)]
 pub struct DigestTree {
     subtrees: Subtrees,
-    /// One entry per [`PAGE`] blocks, allocated with the first of them.
+    /// One entry per [`PAGE`] blocks, allocated with the first of them; as many as were needed so far.
     pages: Vec<Option<Box<Page>>>,
     present: u64,
 }
@@ -94,8 +94,7 @@ struct Page {
 impl DigestTree {
     /// A tree for a file of that many bytes, with nothing set.
     pub fn new(subtrees: Subtrees) -> Self {
-        let pages = subtrees.count().div_ceil(PAGE as u64) as usize;
-        Self { subtrees, pages: std::iter::repeat_with(|| None).take(pages).collect(), present: 0 }
+        Self { subtrees, pages: Vec::new(), present: 0 }
     }
 
     /// The division that this tree follows.
@@ -110,8 +109,16 @@ impl DigestTree {
             return;
         }
         let blocks = self.page_blocks(index / PAGE as u64);
-        let page = self.pages[(index / PAGE as u64) as usize].get_or_insert_with(Page::empty);
+        let number = (index / PAGE as u64) as usize;
+        if self.pages.len() <= number {
+            self.pages.resize_with(number + 1, || None);
+        }
+        let page = self.pages[number].get_or_insert_with(Page::empty);
         let at = (index % PAGE as u64) as usize;
+        if page.has(at) && page.cvs[at] == cv {
+            // A merge is worth it only when something changed.
+            return;
+        }
         self.present += u64::from(!page.has(at));
         page.present[at / 64] |= 1 << (at % 64);
         page.cvs[at] = cv;

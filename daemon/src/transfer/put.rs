@@ -503,7 +503,7 @@ impl std::fmt::Debug for Put {
 }
 
 /// Larger files wait for PUT_ACCEPTED before data flows: it is where "no room" is said.
-const AT_ONCE_MAX: u64 = 4 << 20;
+pub(super) const AT_ONCE_MAX: u64 = 4 << 20;
 /// Bytes of a stripe, where nothing else is wanted.
 const STRIPE_LEAST: u64 = 64 << 20;
 const STRIPES_DEFAULT_MAX: u64 = 4;

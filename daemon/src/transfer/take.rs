@@ -15,6 +15,7 @@ use udpx_proto::messages::{
 use udpx_proto::{Code, Message, RequestId, Time};
 
 use super::block_set::BlockSet;
+use super::put::AT_ONCE_MAX;
 use super::{Failure, INDICES_MAX, Mail, code_of_vault, rel_path};
 use crate::engine::workers::Queue;
 use crate::report::Row;
@@ -84,6 +85,9 @@ pub(crate) struct Take {
     verified_count: u64,
     /// Blocks that belong to a stream, or are done.
     claimed: BlockSet,
+    claimed_count: u64,
+    /// Streams that were opened and have not been received whole.
+    streams: u64,
     /// Blocks that were whole before the part existed.
     held: Vec<(u64, Block)>,
     /// Writes without an answer.
@@ -160,6 +164,8 @@ impl Take {
             verified: BlockSet::new(subtrees.count()),
             verified_count: 0,
             claimed: BlockSet::new(subtrees.count()),
+            claimed_count: 0,
+            streams: 0,
             held: Vec::new(),
             writing: 0,
             written: 0,
@@ -253,10 +259,30 @@ impl Take {
                 self.fail(Failure::protocol("a stream does not consist of whole blocks of its file"), cx),
             );
         }
-        if (start / BLOCK..end.div_ceil(BLOCK)).all(|block| self.claimed.insert(block)) {
+        let blocks = start / BLOCK..end.div_ceil(BLOCK);
+        let count = blocks.end - blocks.start;
+        // Before it knows whether there is room, no honest sender sends more.
+        if self.phase == Phase::Creating && (self.claimed_count + count) * BLOCK > AT_ONCE_MAX {
+            return Some(self.fail(Failure::protocol("data was sent before there was room for it"), cx));
+        }
+        if self.claimed.insert_range(blocks) {
+            self.claimed_count += count;
+            self.streams += 1;
             return None;
         }
         Some(self.fail(Failure::protocol("two streams carry the same block"), cx))
+    }
+
+    /// A stream of this file has been received whole.
+    pub(crate) fn on_stream_received(&mut self) {
+        self.streams = self.streams.saturating_sub(1);
+    }
+
+    /// Everything was sent and has come, and nothing is under way, but blocks are missing.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let came = self.root.is_some() && self.streams == 0 && self.claimed_count == self.subtrees.count();
+        let idle = self.writing == 0 && self.held.is_empty() && self.bad.is_empty();
+        self.phase == Phase::Receiving && came && idle && self.verified_count < self.subtrees.count()
     }
 
     /// A block is whole. What cannot be used comes back.
@@ -312,10 +338,11 @@ impl Take {
             if index >= self.subtrees.count() {
                 return Some(self.fail(Failure::protocol("a digest beyond the end of the file"), cx));
             }
-            if !self.verified.contains(index) {
-                self.theirs.set(index, Cv(*cv));
-                self.compare(index);
+            if self.theirs.get(index).is_some() {
+                return Some(self.fail(Failure::protocol("a digest was announced twice"), cx));
             }
+            self.theirs.set(index, Cv(*cv));
+            self.compare(index);
         }
         self.try_commit(cx)
     }
@@ -329,7 +356,7 @@ impl Take {
             self.verified_count += u64::from(self.verified.insert(index));
         } else if !self.verified.contains(index) {
             self.ours.forget(index);
-            self.claimed.remove(index);
+            self.claimed_count -= u64::from(self.claimed.remove(index));
             let range = self.subtrees.range(index);
             self.written = self.written.saturating_sub(range.end - range.start);
             self.bad.push(index);
