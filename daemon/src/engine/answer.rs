@@ -1,12 +1,12 @@
 //! Handshakes that others begin with this engine, on its listening sockets.
 //!
 //! An answered HELLO proves nothing: it may be a recording. So it costs a few hundred bytes until the first packet
-//! for its lane comes, and has no effect before that packet has opened.
+//! for its lane opens, and has no effect before: keys are derived, but there is no session.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use udpx_proto::handshake::{Accept, Established, Incoming, is_hello};
+use udpx_proto::handshake::{Accept, Established, FirstPacket, Incoming, is_hello};
 use udpx_proto::session::RatePolicy;
 use udpx_proto::{Session, Time};
 
@@ -20,6 +20,8 @@ pub(crate) struct HalfOpen {
     pub(super) wire: usize,
     from: SocketAddr,
     pub(super) began: Time,
+    /// Derived with the first packet.
+    proof: Option<Box<FirstPacket>>,
 }
 
 impl Engine {
@@ -43,7 +45,7 @@ impl Engine {
         match accept {
             Accept::Established(established) => {
                 self.limit_half_open();
-                let half = HalfOpen { established: *established, wire, from, began: now };
+                let half = HalfOpen { established: *established, wire, from, began: now, proof: None };
                 self.associations[index as usize] = Some(Association::HalfOpen(Box::new(half)));
             }
             Accept::Repeated | Accept::Cookie | Accept::Versions => self.lanes.close(lane),
@@ -54,10 +56,22 @@ impl Engine {
         }
     }
 
-    /// The first packet for a half-open session: only now is it worth its memory.
-    pub(crate) fn promote(&mut self, index: u32, now: Time) {
+    /// A packet for a half-open session: it becomes a session if the packet opens, and only then is it worth the
+    /// memory. Whoever saw the lane's id can send one that does not.
+    pub(crate) fn promote(&mut self, index: u32, datagram: &[u8], now: Time) {
+        if let Some(Association::HalfOpen(half)) = &mut self.associations[index as usize] {
+            let HalfOpen { established, proof, .. } = half.as_mut();
+            let proof = proof.get_or_insert_with(|| Box::new(FirstPacket::new(established, now)));
+            if !proof.proves(now, datagram) {
+                return;
+            }
+            let peer = established.peer;
+            if self.peers().find(&peer).is_none() {
+                self.limit_strangers();
+            }
+        }
         let Some(Association::HalfOpen(half)) = self.associations[index as usize].take() else { return };
-        let HalfOpen { established, wire, from, began } = *half;
+        let HalfOpen { established, wire, from, began, .. } = *half;
         let peer_key = established.peer;
         let (peer, plain) = match self.peers().find(&peer_key) {
             Some(access) => (Peer::Known(access.clone()), access.plain),
@@ -67,10 +81,32 @@ impl Engine {
         let mut config = self.session_config(&established, from, RatePolicy::Adaptive, plain);
         config.initial_rtt =
             now.saturating_since(began).clamp(Duration::from_micros(50), Duration::from_secs(1));
-        let place = Place { key: self.next_key(), wire, to: Some(from), address: from };
+        if matches!(peer, Peer::Unknown { .. }) {
+            // Nothing of theirs is to be staged, not even what comes with the packet that proves who they are.
+            config.staging_budget = 0;
+        }
+        let born = self.tags.last();
+        let place = Place { key: self.next_key(), wire, to: Some(from), address: from, born };
         let session = Session::new(config, established, now);
         let driver = Driver::new(session, &place, peer, peer_key, now);
         self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
+    }
+
+    /// Makes room if too many sessions with unknown peers wait for their end: the oldest goes.
+    fn limit_strangers(&mut self) {
+        let strangers =
+            self.associations.iter().enumerate().filter_map(|(index, association)| match association {
+                Some(Association::Open(driver)) if matches!(driver.peer, Peer::Unknown { .. }) => {
+                    Some((driver.key, index as u32))
+                }
+                _ => None,
+            });
+        let (count, oldest) = strangers.fold((0, None), |(count, oldest), this| {
+            (count + 1, Some(oldest.map_or(this, |oldest: (u64, u32)| oldest.min(this))))
+        });
+        if let (STRANGERS_MAX.., Some((_, index))) = (count, oldest) {
+            self.remove(index);
+        }
     }
 
     /// Makes room if too many handshakes hang: the oldest goes.
@@ -93,3 +129,6 @@ impl Engine {
 pub(super) const HALF_OPEN: Duration = Duration::from_secs(10);
 /// Answered handshakes that may wait at once; each is a few hundred bytes.
 const HALF_OPEN_MAX: usize = 1024;
+/// Sessions at once with keys that are not configured here; each only waits until its refusal has been told. With the
+/// half-open ones they leave most of the table of lanes to the peers.
+const STRANGERS_MAX: usize = 256;

@@ -60,7 +60,8 @@ impl Association {
     pub(crate) fn deadline(&self) -> Time {
         match self {
             Self::Opening(opening) => opening.deadline(),
-            Self::HalfOpen(half) => half.began + HALF_OPEN,
+            // Housekeeping ends it; it has nothing to do before.
+            Self::HalfOpen(_) => Time::FAR,
             Self::Open(driver) => driver.deadline,
         }
     }
@@ -130,6 +131,7 @@ impl Engine {
                 self.remove(index);
             }
         }
+        self.end_unplaced(now);
     }
 
     pub(crate) fn add_wire(&mut self, socket: Socket, listening: bool) -> Result<usize, Failure> {

@@ -198,7 +198,7 @@ impl Engine {
         let mut config = self.session_config(&established, connect.address, connect.policy, plain);
         config.initial_rtt = rtt;
         let key = self.next_key();
-        let place = Place { key, wire, to: None, address: connect.address };
+        let place = Place { key, wire, to: None, address: connect.address, born: self.tags.last() };
         let peer_key = established.peer;
         let session = Session::new(config, *established, now);
         let address = connect.address;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use udpx_proto::handshake::PublicKey;
 use udpx_proto::messages::Abort;
 use udpx_proto::session::SendError;
-use udpx_proto::{Code, Event, LaneId, Message, RequestId, Session, Time};
+use udpx_proto::{Code, Event, LaneId, Message, RequestId, Session, StreamId, Time};
 
 use super::access::{Access, Right};
 use super::asking::Asked;
@@ -22,7 +22,6 @@ use super::staging::{Staging, StagingPool};
 use super::workers::Queue;
 use crate::identity::OsRandom;
 use crate::report::{Row, SocketReport};
-use crate::storage::blocks::Block;
 use crate::transfer::put::{News, Put};
 use crate::transfer::take::{Outcome, Take, TakeCx};
 use crate::transfer::{Failure, Mail};
@@ -49,7 +48,17 @@ impl Tags {
         u64::from(index) << INDEX_SHIFT | self.last
     }
 
-    /// The index of the driver whose work it was.
+    /// What was handed out last.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Whether a tag was handed out after `born`.
+    pub(super) fn is_after(tag: u64, born: u64) -> bool {
+        tag & ((1 << INDEX_SHIFT) - 1) > born
+    }
+
+    /// The index of the driver whose work it was, or of one that has its place now.
     pub(crate) fn index(tag: u64) -> u32 {
         (tag >> INDEX_SHIFT) as u32
     }
@@ -84,13 +93,17 @@ pub(crate) struct Driver {
     pub(crate) peer_key: PublicKey,
     pub(crate) staging: Staging,
     pub(crate) sources: Sources,
+    /// Tags up to this one belong to whoever had our index before.
+    pub(super) born: u64,
+    /// A stream whose data lies here though nobody vouches for it, and since when.
+    pub(super) unplaced: Option<(StreamId, Time)>,
+    /// Files of the peer that were refused.
+    pub(super) refusals: u64,
     pub(super) mail: Mail,
     pub(super) puts: Vec<Put>,
     pub(super) takes: Vec<Take>,
     /// Streams coming in, by slot.
     pub(super) incoming: Vec<Option<Incoming>>,
-    /// Whole blocks of requests that were not heard of yet.
-    pub(super) orphans: Vec<(RequestId, u64, Block)>,
     /// The requests of both ends.
     pub(super) numbers: Numbers,
     /// What we wait for.
@@ -128,11 +141,13 @@ pub(crate) struct Place {
     pub(crate) wire: usize,
     pub(crate) to: Option<SocketAddr>,
     pub(crate) address: SocketAddr,
+    /// The last tag before it.
+    pub(crate) born: u64,
 }
 
 impl Driver {
     pub(crate) fn new(session: Session, place: &Place, peer: Peer, peer_key: PublicKey, now: Time) -> Self {
-        let &Place { key, wire, to, address } = place;
+        let &Place { key, wire, to, address, born } = place;
         let numbers = Numbers::new(session.role());
         Self {
             session,
@@ -144,11 +159,13 @@ impl Driver {
             peer_key,
             staging: Staging::default(),
             sources: Sources::default(),
+            born,
+            unplaced: None,
+            refusals: 0,
             mail: Mail::new(),
             puts: Vec::new(),
             takes: Vec::new(),
             incoming: Vec::new(),
-            orphans: Vec::new(),
             numbers,
             asked: Asked::default(),
             told: Vec::new(),
@@ -192,6 +209,7 @@ impl Driver {
         self.puts.retain(|put| !put.is_over());
         let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
         self.takes.iter_mut().for_each(|take| take.flush_bad(&mut take_cx));
+        self.fail_stuck(cx);
         self.session.bytes_written(self.staging.take_released());
         self.send_mail(cx);
         while self.tell_entries() {
@@ -228,6 +246,7 @@ impl Driver {
                     && let Some(take) = self.takes.iter_mut().find(|take| take.request == request)
                 {
                     take.rows.push(Row::of(Some(stream.0), &stats, cx.now.saturating_since(incoming.opened)));
+                    take.on_stream_received();
                 }
             }
             Event::StreamReset { stream, .. } => self.staging.discard(stream, cx.pool),
@@ -272,6 +291,10 @@ impl Driver {
     }
 
     fn on_message(&mut self, index: u32, message: Message, cx: &mut Cx<'_>) {
+        if self.mail.len() > MAIL_MAX {
+            // It asks faster than it listens, and an answer is longer than what it costs to ask.
+            return self.session.close(cx.now, Code::Protocol, "answers pile up that you do not take");
+        }
         match message {
             Message::PutRequest(message) => self.on_put_request(index, &message, cx),
             Message::GetRequest(message) => self.on_get_request(index, &message, cx),
@@ -420,7 +443,6 @@ impl Driver {
             let path = self.takes[0].shown();
             self.finish_take(0, Outcome::Failed { path, failure: lost.clone() }, cx);
         }
-        self.orphans.drain(..).for_each(|(_, _, block)| cx.pool.give(block));
         self.staging.clear(cx.pool);
         let stats = Box::new(self.session.stats());
         match self.peer {
@@ -448,3 +470,5 @@ const CHECK_EVERY: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_secs(2);
 /// How long a session that shall be closed waits for the peer to hear what was said.
 const LINGER: Duration = Duration::from_secs(2);
+/// Messages that may wait for the session's control queue while the peer asks for more.
+const MAIL_MAX: usize = 4096;

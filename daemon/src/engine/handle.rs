@@ -131,6 +131,8 @@ impl EngineHandle {
             associations: Vec::new(),
             acceptor,
             receive: Some(RecvBatch::new(RecvBatch::BUFFERS)),
+            receive_errors: 0,
+            retry_at: udpx_proto::Time::FAR,
             touched: Vec::with_capacity(64),
             shipper: Shipper::new(),
             pool: StagingPool::new(config.staging),

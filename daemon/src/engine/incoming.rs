@@ -8,7 +8,7 @@ use udpx_proto::messages::PutRequest;
 use udpx_proto::{Code, RequestId, StreamId, Time};
 
 use super::access::Right;
-use super::driver::{Cx, Driver, Peer};
+use super::driver::{Cx, Driver, Peer, Tags};
 use super::report::Report;
 use crate::report::{FileSummary, Row};
 use crate::storage::blocks::Block;
@@ -36,8 +36,20 @@ impl Driver {
         }
         let place = self.access(Right::Write).map(|access| access.place.clone());
         if let Err(failure) = place.and_then(|place| self.begin_take(index, message, &place, cx)) {
+            self.report_refusal(&message.path, failure.clone(), cx);
             self.refuse(message.request, failure);
             self.forget(message.request, cx);
+        }
+    }
+
+    /// A known peer wanted what it may not, or what cannot be: that leaves a trace, though not one for each try.
+    fn report_refusal(&mut self, path: &[u8], failure: Failure, cx: &mut Cx<'_>) {
+        self.refusals += 1;
+        if let Peer::Known(access) = &self.peer
+            && (self.refusals <= REFUSALS_TOLD || self.refusals.is_power_of_two())
+        {
+            let (peer, path) = (access.name.clone(), std::ffi::OsString::from_vec(path.to_vec()).into());
+            cx.outbox.push(Report::NotReceived { peer, path, failure });
         }
     }
 
@@ -62,19 +74,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Streams and blocks that came before their request.
+    /// Streams that came before their request, with what the staging keeps of them.
     fn adopt(&mut self, request: RequestId, cx: &mut Cx<'_>) {
         let streams: Vec<Incoming> =
             self.incoming.iter().flatten().copied().filter(|incoming| incoming.request == request).collect();
         for incoming in streams {
-            self.with_take(request, cx, |take, cx| take.on_stream(incoming.start, incoming.end, cx));
-        }
-        let (ours, others) =
-            std::mem::take(&mut self.orphans).into_iter().partition(|&(of, _, _)| of == request);
-        self.orphans = others;
-        let ours: Vec<(RequestId, u64, Block)> = ours;
-        for (_, block_index, block) in ours {
-            self.give_to_take(request, block_index, block, cx);
+            if self.takes.iter().any(|take| take.request == request) {
+                self.staging.vouch(incoming.stream, cx.pool);
+                self.with_take(request, cx, |take, cx| take.on_stream(incoming.start, incoming.end, cx));
+            }
         }
     }
 
@@ -84,8 +92,12 @@ impl Driver {
             self.incoming.resize(stream.slot() + 1, None);
         }
         self.incoming[stream.slot()] = Some(incoming);
+        let expected = self.takes.iter().any(|take| take.request == request);
+        if expected {
+            self.staging.vouch(stream, cx.pool);
+        }
         self.staging.on_opened(stream, start, end.unwrap_or(u64::MAX));
-        if self.takes.iter().any(|take| take.request == request) {
+        if expected {
             self.with_take(request, cx, |take, cx| take.on_stream(start, end, cx));
         } else if self.numbers.is_past(request) {
             // Its request was refused, or is over.
@@ -99,21 +111,9 @@ impl Driver {
     }
 
     pub(super) fn on_block(&mut self, stream: StreamId, block_index: u64, block: Block, cx: &mut Cx<'_>) {
-        let Some(Incoming { request, .. }) = self.incoming_of(stream) else {
-            return self.staging.release(block, cx.pool);
-        };
-        if self.numbers.is_past(request) {
-            return self.give_to_take(request, block_index, block, cx);
-        }
-        self.orphans.push((request, block_index, block));
-        if self.orphans.len() > ORPHANS_MAX {
-            self.session.close(cx.now, Code::Protocol, "too much data came before its request");
-        }
-    }
-
-    fn give_to_take(&mut self, request: RequestId, block_index: u64, block: Block, cx: &mut Cx<'_>) {
+        let request = self.incoming_of(stream).map(|incoming| incoming.request);
         let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
-        let rejected = match self.takes.iter_mut().find(|take| take.request == request) {
+        let rejected = match self.takes.iter_mut().find(|take| Some(take.request) == request) {
             Some(take) => take.on_block(block_index, block, &mut take_cx),
             None => Some(block),
         };
@@ -149,6 +149,10 @@ impl Driver {
     /// A writer has written a block of ours; its memory has gone back to the pool.
     pub(crate) fn on_written(&mut self, tag: u64, reply: &WrittenBlock, cx: &mut Cx<'_>) {
         self.dirty = true;
+        if !Tags::is_after(tag, self.born) {
+            // Of a session that had our index before; its credit went with it.
+            return;
+        }
         self.session.bytes_written(u64::from(reply.bytes));
         if let Some(request) = self.request_of(tag) {
             self.with_take(request, cx, |take, cx| take.on_written(reply, cx));
@@ -216,6 +220,17 @@ impl Driver {
         }
     }
 
+    /// Files that can never become whole though everything has come: an error is better than waiting for ever.
+    pub(super) fn fail_stuck(&mut self, cx: &mut Cx<'_>) {
+        while let Some(at) = self.takes.iter().position(Take::is_stuck) {
+            let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
+            let failure =
+                Failure::new(Code::Bug, "Data that came was lost within the receiver; send it again.");
+            let outcome = self.takes[at].fail(failure, &mut take_cx);
+            self.finish_take(at, outcome, cx);
+        }
+    }
+
     /// A file is done with, one way or the other.
     pub(super) fn finish_take(&mut self, at: usize, outcome: Outcome, cx: &mut Cx<'_>) {
         let mut take = self.takes.swap_remove(at);
@@ -272,19 +287,10 @@ impl Driver {
                 self.staging.discard(stream, cx.pool);
             }
         }
-        let mut at = 0;
-        while at < self.orphans.len() {
-            if self.orphans[at].0 == request {
-                let (_, _, block) = self.orphans.swap_remove(at);
-                self.staging.release(block, cx.pool);
-            } else {
-                at += 1;
-            }
-        }
     }
 }
 
 /// Files that one session may send at once.
 const TAKES_MAX: usize = 256;
-/// Whole blocks that are kept for requests not heard of yet: the control stream is a packet late, not more.
-const ORPHANS_MAX: usize = 64;
+/// Refused files of one session that are reported singly; after them each doubling is.
+const REFUSALS_TOLD: u64 = 16;

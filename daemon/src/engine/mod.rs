@@ -22,6 +22,7 @@ mod call;
 mod clock;
 mod driver;
 mod handle;
+mod hoarding;
 mod incoming;
 mod lanes;
 mod listing;
@@ -81,6 +82,10 @@ pub(crate) struct Engine {
     acceptor: Option<Acceptor>,
     /// Lent to the receive call that is under way.
     receive: Option<RecvBatch>,
+    /// Receive calls that failed.
+    receive_errors: u64,
+    /// When one of them is repeated.
+    retry_at: Time,
     /// Sessions that the batch at hand has touched.
     touched: Vec<u32>,
     shipper: Shipper,
@@ -144,7 +149,7 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Time {
-        let own = self.stop_at.unwrap_or(Time::FAR).min(self.housekeeping_at);
+        let own = self.stop_at.unwrap_or(Time::FAR).min(self.housekeeping_at).min(self.retry_at);
         self.associations.iter().flatten().map(Association::deadline).fold(own, Time::min)
     }
 
@@ -175,6 +180,7 @@ impl Engine {
         self.beat.advance();
         let now = self.clock.now();
         self.take_commands(now);
+        self.retry_at = Time::FAR;
         for wire in 0..self.wires.len() {
             self.receive(wire);
         }
@@ -235,15 +241,23 @@ impl Engine {
 
     /// What readers, writers and clerks have done.
     fn take_replies(&mut self, now: Time) {
-        for _ in 0..REPLIES_A_TICK {
+        // The bells of what is left have rung already: whoever is cut short comes back without sleeping.
+        for turn in 0.. {
             let Some(reply) = self.workers.next_read() else { break };
             self.with_driver(Tags::index(reply.tag), now, |driver, cx| driver.on_read(reply, cx));
+            if turn + 1 == REPLIES_A_TICK {
+                self.busy = true;
+                break;
+            }
         }
-        for _ in 0..REPLIES_A_TICK {
-            let Some(reply) = self.workers.next_write() else { return };
+        for turn in 0.. {
+            let Some(reply) = self.workers.next_write() else { break };
             self.on_write_reply(reply, now);
+            if turn + 1 == REPLIES_A_TICK {
+                self.busy = true;
+                break;
+            }
         }
-        self.busy = true;
     }
 
     fn on_write_reply(&mut self, reply: WriteReply, now: Time) {
@@ -285,6 +299,9 @@ impl Engine {
                 self.with_driver(index, now, |driver, cx| driver.flush_oldest(any, cx)).unwrap_or(false)
             });
             if !flushed {
+                if any {
+                    self.end_hoarder(now);
+                }
                 return;
             }
         }

@@ -1,6 +1,7 @@
 //! Datagrams in: from a socket's batch to the sessions that they belong to.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use udpx_proto::handshake::UnknownSession;
 use udpx_proto::wire::header::{Header, Kind};
@@ -25,8 +26,13 @@ impl Engine {
                 self.busy |= wire.readable;
             }
             Err(error) => {
-                wire.readable = false;
-                tracing::warn!(%error, "receiving failed");
+                // Something may be there still, and no event would say so again: it stays readable, and is tried
+                // again soon.
+                self.retry_at = self.clock.now() + RECEIVE_AGAIN;
+                self.receive_errors += 1;
+                if self.receive_errors.is_power_of_two() {
+                    tracing::warn!(%error, count = self.receive_errors, "receiving failed");
+                }
             }
         }
         let now = self.clock.now();
@@ -61,8 +67,11 @@ impl Engine {
                     Some((known, index)) if known == lane => index,
                     _ => match self.lanes.find(lane) {
                         Some(index) => {
-                            self.touch(index, now);
-                            last = Some((lane, index));
+                            self.touch(index, datagram, now);
+                            // What is half open is looked at again with each packet, until one opens.
+                            let open =
+                                matches!(self.associations[index as usize], Some(Association::Open(_)));
+                            last = open.then_some((lane, index));
                             index
                         }
                         None => {
@@ -82,9 +91,9 @@ impl Engine {
     }
 
     /// The session gets datagrams in this batch.
-    fn touch(&mut self, index: u32, now: Time) {
+    fn touch(&mut self, index: u32, datagram: &[u8], now: Time) {
         if let Some(Association::HalfOpen(_)) = self.associations[index as usize] {
-            self.promote(index, now);
+            self.promote(index, datagram, now);
         }
         if let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver)
             && !self.touched.contains(&index)
@@ -137,3 +146,6 @@ impl Engine {
         }
     }
 }
+
+/// How soon a receive call that failed is repeated.
+const RECEIVE_AGAIN: Duration = Duration::from_millis(1);

@@ -38,6 +38,11 @@ impl StagingPool {
         self.pool.available() < (self.pool.limit() / SCARCE_SHARE).max(1)
     }
 
+    /// Blocks in all.
+    pub(crate) fn limit(&self) -> usize {
+        self.pool.limit()
+    }
+
     /// Not one block is free.
     pub(crate) fn is_empty(&self) -> bool {
         self.pool.available() == 0 && self.spare.is_none()
@@ -55,6 +60,8 @@ pub(crate) struct Staging {
     streams: Vec<Option<Entry>>,
     /// Blocks that are whole, in the order in which they became so.
     whole: VecDeque<(StreamId, u64, Block)>,
+    /// Blocks that are whole, of streams that nobody vouches for yet.
+    kept: Vec<(StreamId, u64, Block)>,
     /// Committed bytes whose block was thrown away.
     released: u64,
 }
@@ -62,6 +69,8 @@ pub(crate) struct Staging {
 /// The blocks of one stream that have holes.
 struct Entry {
     id: StreamId,
+    /// It is known what it belongs to, so its blocks have somewhere to go.
+    vouched: bool,
     blocks: VecDeque<Staged>,
     /// Index in `blocks` of the one used last.
     last: usize,
@@ -74,6 +83,10 @@ struct Staged {
 }
 
 impl Entry {
+    fn new(id: StreamId) -> Self {
+        Self { id, vouched: false, blocks: VecDeque::new(), last: 0 }
+    }
+
     fn position(&mut self, index: u64) -> Option<usize> {
         if self.blocks.get(self.last).is_none_or(|staged| staged.index != index) {
             self.last = self.blocks.iter().rposition(|staged| staged.index == index)?;
@@ -93,9 +106,44 @@ impl Staging {
         Sink { staging: self, pool }
     }
 
-    /// The next whole block: its stream, its index in the file, its bytes.
+    /// The next whole block of a stream that was vouched for: its stream, its index in the file, its bytes.
     pub(crate) fn next_whole(&mut self) -> Option<(StreamId, u64, Block)> {
         self.whole.pop_front()
+    }
+
+    /// The stream's request is known: its blocks have somewhere to go, those that came before too.
+    pub(crate) fn vouch(&mut self, id: StreamId, pool: &mut StagingPool) {
+        self.entry(id, pool).vouched = true;
+        let (ours, kept) = std::mem::take(&mut self.kept).into_iter().partition(|&(of, _, _)| of == id);
+        self.kept = kept;
+        let ours: Vec<(StreamId, u64, Block)> = ours;
+        self.whole.extend(ours);
+    }
+
+    /// The entry of a stream. What an earlier user of its slot left behind is thrown away.
+    fn entry(&mut self, id: StreamId, pool: &mut StagingPool) -> &mut Entry {
+        if self.streams.len() <= id.slot() {
+            self.streams.resize_with(id.slot() + 1, || None);
+        }
+        if let Some(stale) = self.streams[id.slot()].as_ref().map(|entry| entry.id).filter(|&of| of != id) {
+            self.discard(stale, pool);
+        }
+        self.streams[id.slot()].get_or_insert_with(|| Entry::new(id))
+    }
+
+    /// Blocks that lie here for streams that nobody vouches for: the control stream is a packet late, or the peer
+    /// means ill. Nothing can be done with them, so they are few.
+    pub(crate) fn unplaced(&self) -> usize {
+        let filling = self.streams.iter().flatten().filter(|entry| !entry.vouched);
+        self.kept.len() + filling.map(|entry| entry.blocks.len()).sum::<usize>()
+    }
+
+    /// A stream that such blocks belong to: the same one for as long as it is not vouched for.
+    pub(crate) fn unplaced_stream(&self) -> Option<StreamId> {
+        let filling = self.streams.iter().flatten().filter(|entry| !entry.vouched);
+        let oldest = filling.filter_map(|entry| entry.blocks.front().map(|staged| (staged.begun, entry.id)));
+        let kept = self.kept.first().map(|&(id, _, _)| id);
+        kept.or_else(|| oldest.min_by_key(|&(begun, _)| begun).map(|(_, id)| id))
     }
 
     /// A stream was opened to `[start, end)` after data of it had come: blocks may be whole that nobody called so.
@@ -109,7 +157,12 @@ impl Staging {
             let begin = staged.index * BLOCK;
             let wanted = end.min(begin + BLOCK).saturating_sub(start.max(begin));
             if wanted > 0 && u64::from(staged.block.valid_bytes()) == wanted {
-                self.whole.extend(entry.remove(at).map(|staged| (id, staged.index, staged.block)));
+                let done = entry.remove(at).map(|staged| (id, staged.index, staged.block));
+                if entry.vouched {
+                    self.whole.extend(done);
+                } else {
+                    self.kept.extend(done);
+                }
             } else {
                 at += 1;
             }
@@ -118,6 +171,10 @@ impl Staging {
 
     /// Throws away what is staged of a stream.
     pub(crate) fn discard(&mut self, id: StreamId, pool: &mut StagingPool) {
+        while let Some(at) = self.kept.iter().position(|&(of, _, _)| of == id) {
+            let (_, _, block) = self.kept.swap_remove(at);
+            self.release(block, pool);
+        }
         if let Some(slot) = self.streams.get_mut(id.slot())
             && slot.as_ref().is_some_and(|entry| entry.id == id)
             && let Some(entry) = slot.take()
@@ -144,7 +201,7 @@ impl Staging {
         for entry in self.streams.drain(..).flatten() {
             entry.blocks.into_iter().for_each(|staged| pool.give(staged.block));
         }
-        self.whole.drain(..).for_each(|(_, _, block)| pool.give(block));
+        self.whole.drain(..).chain(self.kept.drain(..)).for_each(|(_, _, block)| pool.give(block));
     }
 
     /// Takes out the oldest block with holes among the streams that `may`: not the newest one of its stream, which is
@@ -187,10 +244,15 @@ impl PayloadSink for Sink<'_> {
         let (index, start) = (offset / BLOCK, (offset % BLOCK) as usize);
         let end = start.checked_add(len).filter(|&end| end as u64 <= BLOCK)?;
         let slot = self.staging.streams.get_mut(stream.slot()).and_then(Option::as_mut);
-        let found = slot
-            .filter(|entry| entry.id == stream)
-            .and_then(|entry| entry.position(index).map(|at| &mut entry.blocks[at].block));
-        if let Some(block) = found {
+        let mut entry = slot.filter(|entry| entry.id == stream);
+        let vouched = entry.as_ref().is_some_and(|entry| entry.vouched);
+        let at = entry.as_mut().and_then(|entry| entry.position(index));
+        if at.is_none() && !vouched && self.staging.unplaced() >= UNPLACED_MAX {
+            return None;
+        }
+        let entry = self.staging.streams.get_mut(stream.slot()).and_then(Option::as_mut);
+        if let (Some(entry), Some(at)) = (entry, at) {
+            let block = &mut entry.blocks[at].block;
             return block.has_room_for(start as u32, end as u32).then(|| &mut block.bytes_mut()[start..end]);
         }
         if self.pool.spare.is_none() {
@@ -201,18 +263,7 @@ impl PayloadSink for Sink<'_> {
 
     fn commit(&mut self, stream: StreamId, offset: u64, len: usize, block_done: bool) {
         let (index, start) = (offset / BLOCK, (offset % BLOCK) as u32);
-        if self.staging.streams.len() <= stream.slot() {
-            self.staging.streams.resize_with(stream.slot() + 1, || None);
-        }
-        let slot = &mut self.staging.streams[stream.slot()];
-        if slot.as_ref().is_some_and(|entry| entry.id != stream) {
-            // A stream of an earlier generation that left holes behind.
-            for staged in slot.take().into_iter().flat_map(|entry| entry.blocks) {
-                self.staging.released += u64::from(staged.block.valid_bytes());
-                self.pool.pool.give(staged.block);
-            }
-        }
-        let entry = slot.get_or_insert_with(|| Entry { id: stream, blocks: VecDeque::new(), last: 0 });
+        let entry = self.staging.entry(stream, self.pool);
         let at = match entry.position(index) {
             Some(at) => at,
             // The end of a stream without an announced end may find its last block flushed: it has no bytes here.
@@ -229,13 +280,21 @@ impl PayloadSink for Sink<'_> {
         let marked = entry.blocks[at].block.mark(start, start + len as u32);
         debug_assert!(marked, "stage() made sure that there is room");
         if block_done {
-            self.staging.whole.extend(entry.remove(at).map(|staged| (stream, index, staged.block)));
+            let (vouched, done) = (entry.vouched, entry.remove(at));
+            let done = done.map(|staged| (stream, index, staged.block));
+            if vouched {
+                self.staging.whole.extend(done);
+            } else {
+                self.staging.kept.extend(done);
+            }
         }
     }
 }
 
 /// Free blocks below this share of all make holes give up theirs.
 const SCARCE_SHARE: usize = 8;
+/// Blocks that one session may hold for streams that nobody vouches for. More is refused, and comes again.
+const UNPLACED_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -268,6 +327,7 @@ mod tests {
     #[test]
     fn whole_blocks_come_out_and_holes_stay() {
         let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK));
+        staging.vouch(STREAM, &mut pool);
         assert!(put(&mut staging, &mut pool, 0, 500, false));
         assert!(put(&mut staging, &mut pool, BLOCK, 1 << 20, true));
         let (id, index, block) = staging.next_whole().unwrap();
@@ -289,11 +349,36 @@ mod tests {
         let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK));
         assert!(put(&mut staging, &mut pool, BLOCK, 300, false));
         assert!(put(&mut staging, &mut pool, 0, 1 << 20, false));
+        assert!(put(&mut staging, &mut pool, 2 * BLOCK, 1 << 20, true), "one that is whole as it is");
         staging.on_opened(STREAM, 0, BLOCK + 300);
+        assert!(staging.next_whole().is_none(), "nobody knows yet what they belong to");
+        assert_eq!((staging.unplaced(), staging.unplaced_stream()), (3, Some(STREAM)));
+        staging.vouch(STREAM, &mut pool);
+        assert_eq!((staging.unplaced(), staging.unplaced_stream()), (0, None));
         let mut indices: Vec<u64> =
             std::iter::from_fn(|| staging.next_whole()).map(|(_, index, _)| index).collect();
         indices.sort_unstable();
-        assert_eq!(indices, [0, 1]);
+        assert_eq!(indices, [0, 1, 2]);
+    }
+
+    #[test]
+    fn few_blocks_are_held_for_streams_that_nobody_vouches_for() {
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(32 * BLOCK));
+        for block in 0..UNPLACED_MAX as u64 {
+            assert!(put(&mut staging, &mut pool, block * BLOCK, 1, false));
+        }
+        assert!(!put(&mut staging, &mut pool, 20 * BLOCK, 1, false));
+        assert!(put(&mut staging, &mut pool, 1, 1, false), "into a block that it has");
+        staging.vouch(STREAM, &mut pool);
+        assert!(put(&mut staging, &mut pool, 20 * BLOCK, 1, false));
+        let next = StreamId::new(1, 1);
+        staging.vouch(next, &mut pool);
+        assert_eq!(
+            (pool.in_use(), staging.take_released()),
+            (0, UNPLACED_MAX as u64 + 2),
+            "a new user of the slot"
+        );
+        staging.discard(next, &mut pool);
     }
 
     #[test]
