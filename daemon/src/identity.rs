@@ -87,15 +87,32 @@ fn create(path: &Path) -> Result<StaticSecret, IdentityError> {
     let mut text = Zeroizing::new(String::with_capacity(FILE_BYTES_MAX as usize));
     push_hex(&mut text, secret.as_bytes());
     text.push('\n');
-    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    // Whole and durable before it has its name: nobody ever reads a half of it, whenever we are killed.
+    let temporary = temporary_name(path).map_err(failed)?;
+    let written = write_new(&temporary, text.as_bytes()).and_then(|()| fs::hard_link(&temporary, path));
+    // It has served in any case; if it stays then it is a private file that nobody reads.
+    let _ = fs::remove_file(&temporary);
+    match written {
         // Another process of the same user was faster: its key is ours too.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return load(path),
-        opened => opened.map_err(failed)?,
-    };
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        written => written.map_err(failed)?,
+    }
     let directory = File::open(directory.unwrap_or(Path::new("."))).map_err(failed)?;
     directory.sync_all().map_err(failed)?;
     Ok(secret)
+}
+
+/// Beside `path`, and like no other.
+fn temporary_name(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{:016x}.new", OsRandom::open()?.number()));
+    Ok(path.with_file_name(name))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// A public key as people see it: `udpxk1` and 64 hex digits.
@@ -190,6 +207,19 @@ mod tests {
         assert_eq!(parse_key(&text.to_uppercase()), None);
         assert_eq!(parse_key(&text[..69]), None);
         assert!(!format!("{made:?}").contains(&hex(made.as_bytes())));
+    }
+
+    #[test]
+    fn several_at_once_make_one_key_and_leave_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("identity");
+        let keys: Vec<PublicKey> = std::thread::scope(|scope| {
+            let make = || load_or_create(&path).unwrap().public();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
