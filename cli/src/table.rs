@@ -9,7 +9,17 @@ use crate::{escape, units};
 /// The lines at the end of a push or a pull; `place` stands before the paths.
 pub(crate) fn summary(place: &str, summary: &Summary) -> String {
     let mut text = String::new();
-    for file in &summary.files {
+    if summary.files.len() > ROWS_MAX {
+        text = format!(
+            "{} {} files, {} in {}, {}\n",
+            escape::text(place),
+            units::count(summary.files.len() as u64),
+            units::size(summary.bytes),
+            units::time(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
+            units::rate(summary.goodput()),
+        );
+    }
+    for file in summary.files.iter().filter(|_| summary.files.len() <= ROWS_MAX) {
         let path = escape::path(&file.path);
         let place = escape::text(place);
         if file.skipped {
@@ -52,10 +62,20 @@ const HEAD: [&str; 11] = [
     "duplicates",
 ];
 
-/// The table.
+/// The table. Of more streams than [`ROWS_MAX`] only the slowest are shown.
 pub(crate) fn rows(summary: &Summary) -> String {
     let mut lines = vec![HEAD.map(str::to_owned)];
-    for row in &summary.streams {
+    let mut shown: Vec<&Row> = summary.streams.iter().collect();
+    let mut rest = String::new();
+    if shown.len() > ROWS_MAX {
+        shown.sort_by(|a, b| a.payload_rate().total_cmp(&b.payload_rate()));
+        shown.truncate(SLOWEST);
+        rest = format!(
+            "the {SLOWEST} slowest of {} streams; --json has all of them\n",
+            units::count(summary.streams.len() as u64)
+        );
+    }
+    for row in shown {
         lines.push(cells(&row.stream.map_or_else(|| "-".into(), |number| number.to_string()), row));
     }
     lines.push(cells("control", &summary.control));
@@ -63,7 +83,7 @@ pub(crate) fn rows(summary: &Summary) -> String {
     let widths: Vec<usize> = (0..HEAD.len())
         .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
         .collect();
-    let mut text = String::new();
+    let mut text = rest;
     for line in lines {
         let [name, numbers @ ..] = &line;
         text.push_str(&format!("{name:<width$}", width = widths[0]));
@@ -74,6 +94,11 @@ pub(crate) fn rows(summary: &Summary) -> String {
     }
     text
 }
+
+/// Files and streams with a line each; of more there are totals.
+const ROWS_MAX: usize = 20;
+/// Streams that are shown of more.
+const SLOWEST: usize = 5;
 
 fn cells(name: &str, row: &Row) -> [String; 11] {
     [
@@ -115,5 +140,23 @@ mod tests {
         assert_eq!(lines.len(), 5);
         assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{text}");
         assert!(lines[1].starts_with("1        1,000,000") && lines[4].starts_with("total"), "{text}");
+    }
+
+    #[test]
+    fn of_many_streams_the_slowest_are_shown() {
+        let row = |number: u32| Row {
+            stream: Some(number),
+            payload_bytes: u64::from(1000 - number),
+            seconds: 1.0,
+            ..Row::default()
+        };
+        let streams: Vec<Row> = (1..=21).map(row).collect();
+        let few = Summary { streams: streams[1..].to_vec(), ..Summary::default() };
+        assert_eq!(rows(&few).lines().count(), 23);
+        let text = rows(&Summary { streams, ..Summary::default() });
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "the 5 slowest of 21 streams; --json has all of them");
+        assert_eq!(lines.len(), 9, "{text}");
+        assert!(lines[2].starts_with("21 ") && lines[6].starts_with("17 "), "{text}");
     }
 }
