@@ -156,7 +156,7 @@ pub(crate) struct Sending {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Carrying {
     /// Streams of a large file [default: by its size]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) streams: Option<u16>,
     /// Authenticate bulk data without encrypting it; both ends must allow it
     #[arg(long)]
