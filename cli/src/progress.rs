@@ -57,7 +57,8 @@ impl Status {
 pub(crate) struct Display {
     name: String,
     bar: Option<ProgressBar>,
-    last_line: Option<Instant>,
+    /// Of a log: when its last line was due. What takes no longer than that needs no line.
+    last_line: Instant,
 }
 
 impl Display {
@@ -70,7 +71,7 @@ impl Display {
                 ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::with_draw_target(None, target).with_style(style)
         });
-        Self { name: escape::bytes(name), bar, last_line: None }
+        Self { name: escape::bytes(name), bar, last_line: Instant::now() }
     }
 
     pub(crate) fn show(&mut self, status: &Status) {
@@ -117,9 +118,8 @@ impl Display {
                 bar.tick();
             }
             None => {
-                let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
-                if at_once || due {
-                    self.last_line = Some(Instant::now());
+                if at_once || self.last_line.elapsed() >= LINE_EVERY {
+                    self.last_line = Instant::now();
                     write_line(&line);
                 }
             }
