@@ -46,6 +46,7 @@ impl Way {
 
     fn call(self, cancel: Arc<AtomicBool>) -> Call {
         let mut call = Call::new(self.target.key, self.target.addresses, self.identity);
+        call.host = self.target.name;
         call.connect_timeout = self.timeout;
         call.give_up_after = self.timeout;
         call.cancel = cancel;
@@ -151,7 +152,7 @@ pub(crate) fn load_identity(file: Option<PathBuf>) -> Result<StaticSecret, Failu
         Some(file) => file,
         None => places::identity()?,
     };
-    identity::load_or_create(&file).map_err(|error| Failure::with_remedy(Code::Config, error.to_string(), ""))
+    identity::load_or_create(&file).map_err(|error| JobError::told(Code::Config, &error.to_string()).into())
 }
 
 /// The source of a path.

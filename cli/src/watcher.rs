@@ -10,7 +10,7 @@ use crate::args::Output;
 use crate::failure::Failure;
 use crate::progress::{Display, Status};
 use crate::run::Outcome;
-use crate::{escape, events, jsonl, units};
+use crate::{escape, events, jsonl, say, units};
 
 /// Turns events into lines, of JSON or for people.
 pub(crate) struct Watcher {
@@ -22,8 +22,8 @@ pub(crate) struct Watcher {
     /// No address has answered yet.
     connecting: bool,
     last_json: Option<Instant>,
-    /// Nothing has been heard lately, and this was said.
-    silent: bool,
+    /// Nothing has been heard lately: when that was told last.
+    silent: Option<Instant>,
     failures: Vec<Failure>,
 }
 
@@ -44,7 +44,7 @@ impl Watcher {
             status: Status::default(),
             connecting: false,
             last_json: None,
-            silent: false,
+            silent: None,
             failures: Vec::new(),
         }
     }
@@ -57,7 +57,7 @@ impl Watcher {
             }
             Event::Connected { address, rtt_us } => {
                 self.connecting = false;
-                self.silent = false;
+                self.silent = None;
                 self.status.rtt = Duration::from_micros(rtt_us);
                 self.json("connected", || events::connected(&address, rtt_us));
                 self.note(&format!("connected to {address}"), 1);
@@ -67,18 +67,13 @@ impl Watcher {
                 self.json("queued", || events::accepted(&name, &path));
                 self.note(&format!("{} goes to {}", String::from_utf8_lossy(&name), path.display()), 1);
             }
-            Event::Progress { bytes, total, rate_bps, rtt_us, loss } => {
-                // Bytes that are sent again after the file was complete do not make it sync less.
-                let syncing = self.status.syncing && bytes >= self.status.bytes;
+            Event::Progress { bytes, total, rate_bps, rtt_us, loss, syncing } => {
                 let (rate, rtt) = (rate_bps as f64 / 8.0, Duration::from_micros(rtt_us));
-                self.status = Status { bytes, total, rate, rtt, loss, syncing };
+                let status = Status { bytes, total, rate, rtt, loss, syncing };
+                let before = std::mem::replace(&mut self.status, status);
                 if !self.connecting {
-                    self.on_progress();
+                    self.on_progress(&before);
                 }
-            }
-            Event::Syncing { .. } => {
-                self.status.syncing = true;
-                self.show(true);
             }
             Event::Quiet { silent_for } => self.on_quiet(silent_for),
             Event::Retry { text } => {
@@ -87,7 +82,6 @@ impl Watcher {
             }
             Event::Echo { number, bytes, rtt_us } => self.on_echo(number, bytes, rtt_us),
             Event::FileDone(file) => {
-                self.status.syncing = false;
                 let name = self.name(file.file);
                 self.json("file", || events::file(&name, &file));
             }
@@ -107,22 +101,32 @@ impl Watcher {
     }
 
     fn on_echo(&mut self, number: u32, bytes: usize, rtt_us: u64) {
-        self.silent = false;
+        self.silent = None;
         self.json("echo", || events::echo(number, bytes, rtt_us));
         if !self.output.json && !self.output.quiet {
             let rtt = units::time(Duration::from_micros(rtt_us));
             let host = escape::text(&self.host);
-            self.pause(|| crate::say(&format!("{bytes} bytes from {host}: echo {}, rtt {rtt}", number + 1)));
+            let line = format!("{bytes} bytes from {host}: echo {}, rtt {rtt}\n", number + 1);
+            // If nothing can be written then the last line says so.
+            self.pause(|| drop(say(&line)));
         }
     }
 
-    fn on_progress(&mut self) {
-        let was_silent = std::mem::take(&mut self.silent);
-        self.show(was_silent);
+    fn on_progress(&mut self, before: &Status) {
+        let mut changed = self.status.syncing && !before.syncing;
+        if let Some(told) = self.silent {
+            // Progress is told in any case; only new bytes, or that nobody calls it silent any more, end a silence.
+            if self.status.bytes == before.bytes && told.elapsed() < SILENCE_ENDS {
+                return;
+            }
+            self.silent = None;
+            changed = true;
+        }
+        self.show(changed);
     }
 
     fn on_quiet(&mut self, silent_for: Duration) {
-        let first = !std::mem::replace(&mut self.silent, true);
+        let first = self.silent.replace(Instant::now()).is_none();
         let text = format!("no answer from {} for {} s, retrying", self.host, silent_for.as_secs().max(2));
         if first {
             self.json("retry", || events::retry(&text));
@@ -195,3 +199,31 @@ impl Watcher {
 
 /// Progress events are for programs that draw; five a second are enough.
 const JSON_EVERY: Duration = Duration::from_millis(200);
+
+/// A silent peer is told of every half second.
+const SILENCE_ENDS: Duration = Duration::from_millis(1200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_is_not_ended_by_our_own_clock() {
+        let output = Output { json: false, quiet: true, verbose: 0 };
+        let mut watcher = Watcher::new(output, "bob", vec![b"f".to_vec()]);
+        let progress =
+            |bytes| Event::Progress { bytes, total: 100, rate_bps: 0, rtt_us: 1, loss: 0.0, syncing: false };
+        watcher.on_event(progress(10));
+        watcher.on_event(Event::Quiet { silent_for: Duration::from_secs(2) });
+        for _ in 0..3 {
+            watcher.on_event(progress(10));
+            assert!(watcher.silent.is_some(), "nothing was heard");
+            watcher.on_event(Event::Quiet { silent_for: Duration::from_secs(3) });
+        }
+        watcher.on_event(progress(11));
+        assert!(watcher.silent.is_none(), "bytes were written");
+        watcher.silent = Instant::now().checked_sub(SILENCE_ENDS);
+        watcher.on_event(progress(11));
+        assert!(watcher.silent.is_none(), "nobody calls it silent any more");
+    }
+}

@@ -13,25 +13,46 @@ use udpx_udp::SyscallCounters;
 pub struct JobError {
     /// The stable code; [`Code::exit`] is what a command exits with.
     pub code: Code,
-    /// What happened, as a sentence. Parts of it may come from the peer: escape it before it is shown.
+    /// What happened, without a full stop. Parts of it may come from the peer: escape it before it is shown.
     pub text: String,
-    /// What to do about it; empty where the text says it.
+    /// What to do about it, as a sentence.
     pub remedy: String,
     /// What was done all the same, where some of several files arrived.
     pub summary: Option<Box<Summary>>,
 }
 
 impl JobError {
-    /// An error whose text says what to do.
+    /// An error with what to do about it.
     #[must_use]
-    pub fn new(code: Code, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), remedy: String::new(), summary: None }
+    pub fn new(code: Code, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { code, text: text.into(), remedy: remedy.into(), summary: None }
     }
 
     /// An error with the remedy that belongs to its code.
     #[must_use]
     pub fn with_remedy(code: Code, text: impl Into<String>) -> Self {
-        Self { remedy: code.remedy().into(), ..Self::new(code, text) }
+        Self::new(code, text, code.remedy())
+    }
+
+    /// Takes a sentence of the form "what happened; what to do." apart. One that does not say what to do gets the
+    /// remedy of its code.
+    #[must_use]
+    pub fn told(code: Code, sentence: &str) -> Self {
+        let sentence = sentence.trim_end();
+        let imperative =
+            || ["check", "start", "install"].iter().find_map(|verb| sentence.find(&format!(": {verb} ")));
+        let (text, remedy) = match sentence.rsplit_once("; ") {
+            Some((text, remedy)) => (text, Some(remedy)),
+            None => match imperative() {
+                Some(colon) => (&sentence[..colon], Some(&sentence[colon + 2..])),
+                None => (sentence, None),
+            },
+        };
+        let text = with_first(text.trim_end_matches('.'), char::to_ascii_lowercase);
+        match remedy {
+            Some(remedy) => Self::new(code, text, with_first(remedy, char::to_ascii_uppercase)),
+            None => Self::with_remedy(code, text),
+        }
     }
 }
 
@@ -39,13 +60,24 @@ impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
         if !self.remedy.is_empty() {
-            write!(f, " {}", self.remedy)?;
+            write!(f, ". {}", self.remedy)?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for JobError {}
+
+/// The text with another first letter; a word in capitals stays as it is.
+fn with_first(text: &str, change: fn(&char) -> char) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) if !letters.clone().next().is_some_and(|second| second.is_ascii_uppercase()) => {
+            std::iter::once(change(&first)).chain(letters).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
 
 /// Counters of one stream, of the control packets, or of everything.
 #[derive(Copy, Clone, PartialEq, Debug, Default)]
@@ -243,6 +275,20 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_is_taken_apart() {
+        for (sentence, text, remedy) in [
+            ("The disk is full; free some space.", "the disk is full", "Free some space."),
+            ("UDP is blocked: check the firewall.", "UDP is blocked", "Check the firewall."),
+            ("\"a; b\" is a directory; name a file.", "\"a; b\" is a directory", "Name a file."),
+            ("It took too long.", "it took too long", Code::TryAgain.remedy()),
+            ("", "", Code::TryAgain.remedy()),
+        ] {
+            let error = JobError::told(Code::TryAgain, sentence);
+            assert_eq!((error.text.as_str(), error.remedy.as_str()), (text, remedy), "{sentence}");
+        }
+    }
 
     #[test]
     fn rows_sum_to_the_total() {

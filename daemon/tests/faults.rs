@@ -30,7 +30,7 @@ fn an_unknown_key_is_told_what_to_do() {
         request.call.identity = stranger.clone();
         let error = send(request).0.unwrap_err();
         assert_eq!(error.code, Code::Refused, "{error}");
-        assert!(error.text.contains(&key) && error.text.contains("udpxd.toml"), "{error}");
+        assert!(error.remedy.contains(&key) && error.remedy.contains("udpxd.toml"), "{error}");
     }
     assert!(receiver.names().is_empty());
     let seen = receiver.wait_for(|event| match event {
@@ -55,12 +55,12 @@ fn nobody_there_and_silence_are_told_apart() {
     let error = send(request).0.unwrap_err();
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(error.code, Code::Unreachable);
-    assert!(error.text.contains("Nothing listens"), "{error}");
+    assert!(error.to_string().contains("othing listens") && error.remedy.contains("udpxd"), "{error}");
     let mut request = receiver.request_to(vec![silent.local_addr().unwrap()], files.clone());
     request.call.connect_timeout = Duration::from_secs(1);
     let error = send(request).0.unwrap_err();
     assert_eq!(error.code, Code::Unreachable);
-    assert!(error.text.contains("does not answer") && error.text.contains("firewall"), "{error}");
+    assert!(error.text.contains("does not answer") && error.remedy.contains("firewall"), "{error}");
     // The right key at the second address is found though the first is silent.
     let addresses = vec![silent.local_addr().unwrap(), receiver.address];
     send(receiver.request_to(addresses, files)).0.unwrap();

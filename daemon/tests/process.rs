@@ -180,6 +180,26 @@ fn a_kill_in_mid_transfer_leaves_no_torn_file_and_the_push_goes_on_when_it_is_ba
 }
 
 #[test]
+fn a_peer_that_is_killed_and_never_back_is_given_up_when_asked() {
+    let mut process = Process::start();
+    let source = tempfile::tempdir().unwrap();
+    let mut request = process.request(file(source.path(), "f", 24 << 20));
+    request.call.policy = RatePolicy::Fixed { bps: 100e6 };
+    request.call.give_up_after = Duration::from_secs(3);
+    request.call.host = "bob".into();
+    let push = send_in_background(request);
+    std::thread::sleep(Duration::from_millis(700));
+    process.kill();
+    let begin = Instant::now();
+    let (result, events) = push.join().unwrap();
+    let error = result.unwrap_err();
+    assert_eq!(error.code, Code::Unreachable, "{error} after {events:?}");
+    assert!(error.text.contains("bob has not answered for 3 s") && !error.remedy.is_empty(), "{error}");
+    let took = begin.elapsed();
+    assert!(took > Duration::from_secs(2) && took < Duration::from_secs(6), "{took:?}");
+}
+
+#[test]
 fn a_destination_that_cannot_be_written_is_said_before_data_flows() {
     // Root may write anywhere: it runs the daemon as somebody else.
     let nobody = nix::unistd::geteuid().is_root().then_some(NOBODY);

@@ -44,12 +44,12 @@ fn ask_list(
                 asked = false;
             }
             Happened::Report(Report::Answer { answer: Answer::Refused(failure), .. }) => {
-                return Err(JobError::new(failure.code, failure.text));
+                return Err(link.host().told(&failure));
             }
             Happened::Report(Report::Answer { answer: Answer::Entries(page), .. }) => {
                 listing.entries.extend(page.entries.into_iter().map(entry));
                 if listing.entries.len() > LIST_ENTRIES_MAX {
-                    let text = "The peer lists more entries than one listing may have.";
+                    let text = "the peer lists more entries than one listing may have";
                     return Err(JobError::with_remedy(Code::Protocol, text));
                 }
                 if page.last {
@@ -179,7 +179,7 @@ impl Echoes {
         let number = echo.first_chunk().map_or(u64::MAX, |number| u64::from_le_bytes(*number));
         let known = u32::try_from(number).ok().filter(|&number| number < self.summary.sent);
         let Some(number) = known.filter(|&number| body(number, size) == echo) else {
-            return Err(JobError::with_remedy(Code::Corrupt, "An echo differs from what was sent."));
+            return Err(JobError::with_remedy(Code::Corrupt, "an echo differs from what was sent"));
         };
         if !std::mem::replace(&mut self.sent[number as usize], true) {
             let rtt_us = rtt.as_micros() as u64;

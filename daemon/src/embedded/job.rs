@@ -7,49 +7,35 @@ use std::time::{Duration, Instant};
 
 use udpx_proto::Code;
 
+pub(super) use super::files::File;
+use super::files::Files;
 use super::link::{Happened, Link, Room};
 use super::progress::Progress;
 use super::{Call, Event};
 use crate::engine::report::{Pulse, Report, Task};
 use crate::report::{FileSummary, JobError, Summary};
+use crate::transfer::Failure;
 use crate::transfer::put::News;
 
 /// What one file of a job asks of a session.
 pub(super) trait Item {
     /// The task that sends or fetches it, as file `index` of its job.
     fn task(&self, index: usize) -> Task;
+    /// Whether it is this end that failed, and not the peer.
+    fn is_ours(&self, failure: &Failure) -> bool;
 }
 
 /// A job under way.
 pub(super) struct Job<'e, I> {
     events: &'e mut dyn FnMut(Event),
     link: Link,
-    files: Vec<File<I>>,
+    files: Files<I>,
     progress: Progress,
     summary: Summary,
     pulse: Pulse,
     /// When progress was told last.
     told: Instant,
     began: Instant,
-}
-
-/// One file of the job.
-pub(super) struct File<I> {
-    item: I,
-    /// Bytes; 0 while they are not known.
-    size: u64,
-    state: State,
-    written: u64,
-    /// "Syncing" was told.
-    told: bool,
-    began: Instant,
-}
-
-enum State {
-    Waiting,
-    UnderWay,
-    Done,
-    Failed(JobError),
 }
 
 impl<'e, I: Item> Job<'e, I> {
@@ -60,13 +46,13 @@ impl<'e, I: Item> Job<'e, I> {
         events: &'e mut dyn FnMut(Event),
     ) -> Result<Self, JobError> {
         if files.is_empty() {
-            return Err(JobError::new(Code::Usage, "There is no file to be moved."));
+            return Err(JobError::with_remedy(Code::Usage, "there is no file to be moved"));
         }
         let began = Instant::now();
         Ok(Self {
             events,
             link: Link::start(call, room)?,
-            files,
+            files: Files::new(files),
             progress: Progress::default(),
             summary: Summary::default(),
             pulse: Pulse::default(),
@@ -76,10 +62,10 @@ impl<'e, I: Item> Job<'e, I> {
     }
 
     pub(super) fn run(mut self) -> Result<Summary, JobError> {
-        while self.files.iter().any(|file| matches!(file.state, State::Waiting | State::UnderWay)) {
+        while self.files.any_open() {
             match self.link.turn(self.events) {
                 Ok(Happened::Nothing) => {}
-                Ok(Happened::Changed) => self.files.iter_mut().for_each(File::begin_anew),
+                Ok(Happened::Changed) => self.files.begin_anew(),
                 Ok(Happened::Report(Report::File { file, news, pulse, .. })) => {
                     self.pulse = pulse;
                     self.on_news(file, news);
@@ -98,48 +84,31 @@ impl<'e, I: Item> Job<'e, I> {
         self.finish()
     }
 
-    /// Keeps some files under way: many small ones, or one large one.
+    /// Keeps some files under way.
     fn start_files(&mut self) {
-        let under_way = self.files.iter().filter(|file| matches!(file.state, State::UnderWay));
-        let (mut count, mut bytes) =
-            under_way.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.size));
-        for (index, file) in self.files.iter_mut().enumerate() {
-            if !matches!(file.state, State::Waiting) {
-                continue;
-            }
-            if count >= FILES_MAX || (count > 0 && bytes + file.size > BYTES_MAX) {
-                return;
-            }
+        while let Some((index, file)) = self.files.next() {
             if !self.link.begin(file.item.task(index)) {
                 return;
             }
-            file.begin();
-            count += 1;
-            bytes += file.size;
+            self.files.begin(index);
         }
     }
 
     fn on_news(&mut self, index: usize, news: News) {
-        let Some(file) = self.files.get_mut(index).filter(|file| matches!(file.state, State::UnderWay))
-        else {
-            return;
-        };
+        let Some(file) = self.files.under_way(index) else { return };
         match news {
             News::Accepted { path, size } => {
-                file.size = size;
+                self.files.on_accepted(index, size);
                 (self.events)(Event::Accepted { file: index, path: path_of(path) });
             }
             News::Progress { written, size } => {
-                file.written = written;
-                let whole = written == size && !std::mem::replace(&mut file.told, written == size);
+                let whole = self.files.on_written(index, written, written == size);
                 self.tell_progress();
                 if whole {
                     (self.events)(Event::Syncing { file: index });
                 }
             }
             News::Done { path, bytes, digest, skipped, reread, rows } => {
-                file.state = State::Done;
-                self.progress.done += file.size;
                 let summary = FileSummary {
                     file: index,
                     path: path_of(path),
@@ -150,6 +119,7 @@ impl<'e, I: Item> Job<'e, I> {
                     reread_bytes: reread,
                     rows,
                 };
+                self.files.on_done(index);
                 self.tell_progress();
                 self.summary.add_file(summary);
                 if let Some(summary) = self.summary.files.last() {
@@ -157,8 +127,8 @@ impl<'e, I: Item> Job<'e, I> {
                 }
             }
             News::Failed(failure) => {
-                let error = JobError::new(failure.code, failure.text);
-                file.state = State::Failed(error.clone());
+                let error = self.link.host().file_error(&failure, file.item.is_ours(&failure));
+                self.files.on_failed(index, error.clone());
                 (self.events)(Event::FileFailed { file: index, error });
             }
         }
@@ -166,12 +136,11 @@ impl<'e, I: Item> Job<'e, I> {
 
     fn tell_progress(&mut self) {
         self.told = Instant::now();
-        let under_way = self.files.iter().filter(|file| matches!(file.state, State::UnderWay));
-        let bytes = self.progress.done + under_way.map(|file| file.written).sum::<u64>();
-        let total = self.files.iter().map(|file| file.size).sum();
+        let (bytes, total) = self.files.progress();
         let rate_bps = self.progress.rate_bps(Instant::now(), bytes);
         let Pulse { rtt_us, loss } = self.pulse;
-        (self.events)(Event::Progress { bytes, total, rate_bps, rtt_us, loss });
+        let syncing = self.files.only_syncing();
+        (self.events)(Event::Progress { bytes, total, rate_bps, rtt_us, loss, syncing });
     }
 
     /// Ends the session and completes the summary.
@@ -193,7 +162,7 @@ impl<'e, I: Item> Job<'e, I> {
     /// All files are done, or have failed.
     fn finish(mut self) -> Result<Summary, JobError> {
         self.close(Code::Done);
-        let errors: Vec<&JobError> = self.files.iter().filter_map(File::error).collect();
+        let errors: Vec<&JobError> = self.files.errors().collect();
         let Some(&first) = errors.first() else { return Ok(self.summary) };
         let alike = errors.len() == self.files.len() && errors.iter().all(|error| error.code == first.code);
         let mut error = match self.files.len() {
@@ -211,46 +180,9 @@ impl<'e, I: Item> Job<'e, I> {
     }
 }
 
-impl<I> File<I> {
-    /// A file of `size` bytes, 0 if that is not known yet.
-    pub(super) fn new(item: I, size: u64) -> Self {
-        Self { item, size, state: State::Waiting, written: 0, told: false, began: Instant::now() }
-    }
-
-    /// A file that failed before it began.
-    pub(super) fn failed(item: I, error: JobError) -> Self {
-        Self { state: State::Failed(error), ..Self::new(item, 0) }
-    }
-
-    fn begin(&mut self) {
-        self.state = State::UnderWay;
-        self.began = Instant::now();
-    }
-
-    /// The session that carried it is lost.
-    fn begin_anew(&mut self) {
-        if matches!(self.state, State::UnderWay) {
-            self.state = State::Waiting;
-            self.written = 0;
-            self.told = false;
-        }
-    }
-
-    fn error(&self) -> Option<&JobError> {
-        match &self.state {
-            State::Failed(error) => Some(error),
-            State::Waiting | State::UnderWay | State::Done => None,
-        }
-    }
-}
-
 fn path_of(bytes: Vec<u8>) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// Progress is told at least so often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-/// Files under way at once.
-const FILES_MAX: usize = 32;
-/// Bytes of files under way at once, if they are several.
-const BYTES_MAX: u64 = 256 << 20;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use udpx_proto::{Code, SessionStats};
 
+use super::wording::Host;
 use super::{Call, Event};
 use crate::engine::access::Peers;
 use crate::engine::report::{Command, Connect, Report, SessionKey, Task};
@@ -35,6 +36,7 @@ impl Room {
 /// A way to a peer.
 pub(super) struct Link {
     call: Call,
+    host: Host,
     engine: EngineHandle,
     session: Option<SessionKey>,
     knocking: Knocking,
@@ -73,7 +75,7 @@ impl Link {
     /// Starts an engine that looks for the peer.
     pub(super) fn start(call: Call, room: Room) -> Result<Self, JobError> {
         if call.addresses.is_empty() {
-            return Err(JobError::new(Code::Usage, "There is no address to connect to."));
+            return Err(JobError::with_remedy(Code::Usage, "there is no address to connect to"));
         }
         let engine = EngineHandle::start(EngineConfig {
             identity: call.identity.clone(),
@@ -86,9 +88,10 @@ impl Link {
             #[cfg(test)]
             inject: None,
         });
-        let engine = engine.map_err(|error| JobError::with_remedy(Code::Io, error.to_string()))?;
+        let engine = engine.map_err(|error| JobError::told(Code::Io, &error.to_string()))?;
         let now = Instant::now();
         let mut link = Self {
+            host: Host::new(&call.host, &call.addresses),
             call,
             engine,
             session: None,
@@ -99,6 +102,11 @@ impl Link {
         };
         link.begin_round(now);
         Ok(link)
+    }
+
+    /// Whom it leads to.
+    pub(super) fn host(&self) -> &Host {
+        &self.host
     }
 
     /// There is a session.
@@ -126,7 +134,7 @@ impl Link {
         events: &mut dyn FnMut(Event),
     ) -> Result<Happened, JobError> {
         if self.call.cancel.load(Ordering::Relaxed) {
-            return Err(JobError::new(Code::Interrupted, "Interrupted."));
+            return Err(JobError::with_remedy(Code::Interrupted, "interrupted"));
         }
         if self.session.is_none() {
             self.knock(events)?;
@@ -135,7 +143,7 @@ impl Link {
         match self.engine.next(left) {
             Ok(Some(report)) => self.on_report(report, events),
             Ok(None) => Ok(Happened::Nothing),
-            Err(_) => Err(JobError::with_remedy(Code::Bug, "The engine has stopped by itself.")),
+            Err(_) => Err(JobError::with_remedy(Code::Bug, "the engine has stopped by itself")),
         }
     }
 
@@ -174,7 +182,7 @@ impl Link {
         let patient = self.connected_once && now.duration_since(self.last_contact) < self.call.give_up_after;
         let hopeless = !matches!(failure.code, Code::Unreachable | Code::TryAgain);
         if !patient || hopeless {
-            return Err(JobError::new(failure.code, failure.text));
+            return Err(self.host.session_error(&failure));
         }
         self.begin_round(now + (RETRY_LEAST * (1 << self.knocking.rounds.min(4))));
         Ok(())
@@ -207,12 +215,16 @@ impl Link {
                 return Ok(Happened::Report(report));
             }
             Report::Quiet { session, silent_for } if Some(session) == self.session => {
+                // The session itself would wait for a minute.
+                if silent_for >= self.call.give_up_after {
+                    return Err(self.host.silence(silent_for));
+                }
                 events(Event::Quiet { silent_for });
             }
             Report::Ended { session, failure, stats, socket } => {
                 self.costs.add(&stats, socket);
                 if Some(session) == self.session {
-                    return self.on_lost(failure, events);
+                    return self.on_lost(&failure, events);
                 }
             }
             // Of a session that was given up, or of one that others opened, which there is none.
@@ -241,7 +253,7 @@ impl Link {
             if surplus == session {
                 return happened;
             }
-            events(Event::Retry { text: format!("{address} was restarted.") });
+            events(Event::Retry { text: format!("{} was restarted", self.host.name()) });
             happened = Happened::Changed;
         }
         self.session = Some(session);
@@ -255,14 +267,14 @@ impl Link {
     }
 
     /// The session is over though we want it.
-    fn on_lost(&mut self, failure: Failure, events: &mut dyn FnMut(Event)) -> Result<Happened, JobError> {
+    fn on_lost(&mut self, failure: &Failure, events: &mut dyn FnMut(Event)) -> Result<Happened, JobError> {
         self.session = None;
         let now = Instant::now();
         let worth_it = matches!(failure.code, Code::Unreachable | Code::TryAgain | Code::Done);
         if !worth_it || now.duration_since(self.last_contact) >= self.call.give_up_after {
-            return Err(JobError::new(failure.code, failure.text));
+            return Err(self.host.session_error(failure));
         }
-        events(Event::Retry { text: failure.text });
+        events(Event::Retry { text: self.host.note(failure) });
         self.begin_round(now);
         Ok(Happened::Changed)
     }

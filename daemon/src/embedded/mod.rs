@@ -7,11 +7,13 @@
 //! ```
 
 mod ask;
+mod files;
 mod job;
 mod link;
 mod progress;
 mod pull;
 mod push;
+mod wording;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -30,6 +32,8 @@ use crate::report::{FileSummary, JobError};
 /// Whom to call, as whom, and how.
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// What errors call the peer; by its address if empty.
+    pub host: String,
     /// Addresses of the peer: the first that answers is used.
     pub addresses: Vec<SocketAddr>,
     /// The peer's key.
@@ -57,6 +61,7 @@ impl Call {
     #[must_use]
     pub fn new(peer: PublicKey, addresses: Vec<SocketAddr>, identity: StaticSecret) -> Self {
         Self {
+            host: String::new(),
             addresses,
             peer,
             identity,
@@ -109,12 +114,14 @@ pub enum Event {
         bytes: u64,
         /// Bytes of all files.
         total: u64,
-        /// Bits of files a second, over the last two seconds.
+        /// Bits of files a second, over the last two seconds; 0 too while it is not known.
         rate_bps: u64,
         /// Smoothed round trip, microseconds.
         rtt_us: u64,
         /// Share of packets taken for lost so far, 0 to 1.
         loss: f64,
+        /// All that is left to do is to make files durable.
+        syncing: bool,
     },
     /// The peer has not been heard for a while.
     Quiet {
@@ -142,7 +149,7 @@ pub enum Event {
     },
 }
 
-/// The addresses of a host: a name, an address, `[address]:port` or `name:port`.
+/// The addresses of a host: a name, an address, or `address:port` (`[address]:port` for IPv6), whose port then wins.
 ///
 /// # Errors
 /// [`Code::Unreachable`] if there is no such host.
@@ -152,14 +159,17 @@ pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, JobError> {
     }
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let found = (bare, port).to_socket_addrs();
-    let found = found.map(Iterator::collect::<Vec<_>>).map_err(|error| {
-        JobError::new(Code::Unreachable, format!("The host {host:?} is not known ({error}): check its name."))
+    let found: Vec<SocketAddr> = found.map(Iterator::collect).map_err(|error| {
+        JobError::new(Code::Unreachable, format!("the host {host:?} is not known ({error})"), CHECK_NAME)
     })?;
     if found.is_empty() {
         return Err(JobError::new(
             Code::Unreachable,
-            format!("The host {host:?} has no address: check its name."),
+            format!("the host {host:?} has no address"),
+            CHECK_NAME,
         ));
     }
     Ok(found)
 }
+
+const CHECK_NAME: &str = "Check its name, or give its address.";

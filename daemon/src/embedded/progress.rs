@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 /// Bytes written at the receiver over time.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Of files that are done.
-    pub(super) done: u64,
     /// Recent moments and the bytes at them.
     recent: VecDeque<(Instant, u64)>,
 }
@@ -24,7 +22,8 @@ impl Progress {
             self.recent.pop_front();
         }
         match self.recent.front() {
-            Some(&(then, before)) if now > then => {
+            // What comes in one burst after the first moment says nothing yet.
+            Some(&(then, before)) if now.duration_since(then) >= LEAST => {
                 ((bytes - before) as f64 * 8.0 / now.duration_since(then).as_secs_f64()) as u64
             }
             _ => 0,
@@ -33,6 +32,8 @@ impl Progress {
 }
 
 const WINDOW: Duration = Duration::from_secs(2);
+/// Over less than this no rate is told: it is 0, that is unknown.
+const LEAST: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
@@ -44,6 +45,7 @@ mod tests {
         let begin = Instant::now();
         let at = |ms: u64| begin + Duration::from_millis(ms);
         assert_eq!(progress.rate_bps(at(0), 0), 0);
+        assert_eq!(progress.rate_bps(at(1), 100), 0, "too early to tell");
         for tenth in 1..=50 {
             progress.rate_bps(at(tenth * 100), tenth * 1000);
         }

@@ -15,8 +15,8 @@ use crate::engine::report::{GetSpec, Task};
 use crate::report::{JobError, Summary};
 use crate::storage::orphans;
 use crate::storage::vault::RootVault;
-use crate::transfer::code_of_vault;
 use crate::transfer::take::Place;
+use crate::transfer::{Failure, code_of_vault};
 
 /// What to fetch, from whom, and where it goes.
 #[derive(Clone, Debug)]
@@ -58,13 +58,19 @@ impl Item for GetSpec {
     fn task(&self, index: usize) -> Task {
         Task::Get(Box::new(Self { file: index, ..self.clone() }))
     }
+
+    fn is_ours(&self, failure: &Failure) -> bool {
+        let root = format!("{:?}", self.place.root);
+        let about_destination = failure.text.starts_with(root.trim_end_matches('"'));
+        about_destination || matches!(failure.code, Code::NoSpace | Code::Corrupt)
+    }
 }
 
 fn wanted(file: &PullFile, request: &PullRequest) -> Result<File<GetSpec>, JobError> {
     let (root, below) = split(&file.destination)
-        .map_err(|error| JobError::new(Code::NoSpace, format!("{:?}: {error}.", file.destination)))?;
+        .map_err(|error| JobError::with_remedy(Code::NoSpace, format!("{:?}: {error}", file.destination)))?;
     let vault = RootVault::open(&root);
-    let vault = vault.map_err(|error| JobError::new(code_of_vault(&error), error.to_string()))?;
+    let vault = vault.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
     // What an earlier pull that was killed has left where this one writes.
     if let Some(parent) = file.destination.parent() {
         orphans::remove_orphans_in(parent);

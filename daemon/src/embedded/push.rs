@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use udpx_proto::Code;
 use udpx_proto::handshake::{PublicKey, StaticSecret};
 use udpx_proto::messages::IfExists;
 
@@ -14,8 +15,8 @@ use crate::engine::report::Task;
 use crate::report::{JobError, Summary};
 use crate::storage::readers::Origin;
 use crate::storage::source::Source;
-use crate::transfer::code_of_source;
 use crate::transfer::put::{Cause, Offer, PutOrigin, PutSpec};
+use crate::transfer::{Failure, code_of_source};
 
 /// What to send, where, and how.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ pub enum PushFile {
 /// Sends the files and returns when all are durable. `events` is called on this thread.
 ///
 /// # Errors
-/// [`JobError`]: that of the only file, the common code if all failed alike, [`Code::Partly`](crate::Code::Partly) if some arrived.
+/// [`JobError`]: that of the only file, the common code if all failed alike, [`Code::Partly`] if some arrived.
 pub fn push(request: PushRequest, events: &mut dyn FnMut(Event)) -> Result<Summary, JobError> {
     let files = request.files.iter().map(|file| offered(file, &request)).collect();
     Job::new(request.call, Room::LITTLE, files, events)?.run()
@@ -87,6 +88,14 @@ impl Item for Offered {
             offer.file = index;
         }
         Task::Put(Box::new(spec))
+    }
+
+    fn is_ours(&self, failure: &Failure) -> bool {
+        let about_source = match &self.0.origin {
+            PutOrigin::At(Origin::Path(path)) => failure.text.starts_with(&format!("{path:?} ")),
+            _ => false,
+        };
+        about_source || matches!(failure.code, Code::NoSource | Code::SourceChanged | Code::Corrupt)
     }
 }
 
@@ -113,7 +122,7 @@ fn offered(file: &PushFile, request: &PushRequest) -> File<Offered> {
             Ok(source) => File::new(item(PutOrigin::Open(Arc::new(source)), name.clone()), *len),
             Err(error) => {
                 let nothing = PutOrigin::At(Origin::Path(PathBuf::new()));
-                let error = JobError::new(code_of_source(&error), error.to_string());
+                let error = JobError::told(code_of_source(&error), &error.to_string());
                 File::failed(item(nothing, name.clone()), error)
             }
         },
