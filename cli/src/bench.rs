@@ -42,7 +42,7 @@ pub(crate) fn receive(args: BenchReceiveArgs) -> Result<(), Failure> {
     child::hello(receiver::address(&daemon)?, Some(&ticket(&daemon.key(), &sender)))?;
     let file = wait_for_file(&daemon)?;
     daemon.stop();
-    jsonl::emit(
+    jsonl::emit_last(
         "summary",
         events::object(json!({
             "ok": true,
@@ -50,8 +50,7 @@ pub(crate) fn receive(args: BenchReceiveArgs) -> Result<(), Failure> {
             "digest": file.digest_hex(),
             "seconds": file.seconds,
         })),
-    );
-    Ok(())
+    )
 }
 
 fn wait_for_file(daemon: &Daemon) -> Result<FileSummary, Failure> {

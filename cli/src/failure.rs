@@ -12,7 +12,7 @@ pub(crate) struct Failure {
     pub(crate) code: Code,
     /// What happened. Shown escaped: it may quote file names, or what a peer said.
     pub(crate) text: String,
-    /// What to do about it; may be empty where `text` says it.
+    /// What to do about it, as a sentence.
     pub(crate) remedy: String,
 }
 

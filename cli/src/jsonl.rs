@@ -1,9 +1,11 @@
 //! One JSON object a line: what every event has, and how names and times are written.
 
-use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+use crate::say;
 
 /// Fields of an event.
 pub(crate) type Fields = Map<String, Value>;
@@ -11,12 +13,19 @@ pub(crate) type Fields = Map<String, Value>;
 /// Version of what the events mean. A new field is no new version.
 const SCHEMA: u64 = 1;
 
-/// Writes one event on standard output. Errors are ignored: whoever closed it does not want to know.
+/// Writes one event on the way. Errors are ignored: if they last then the last event meets them too.
 pub(crate) fn emit(event: &str, fields: Fields) {
+    let _ = emit_last(event, fields);
+}
+
+/// Writes the event that says how it ended.
+///
+/// # Errors
+/// Those of [`say`].
+pub(crate) fn emit_last(event: &str, fields: Fields) -> Result<(), Failure> {
     let mut line = render(event, fields, SystemTime::now());
     line.push('\n');
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    say(&line)
 }
 
 fn render(event: &str, fields: Fields, now: SystemTime) -> String {

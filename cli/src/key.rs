@@ -11,9 +11,8 @@ use crate::{events, jsonl, run, say};
 pub(crate) fn run(args: KeyArgs, output: Output) -> Result<(), Failure> {
     let key = identity::key_text(&run::load_identity(args.identity)?.public());
     if output.json {
-        jsonl::emit("summary", events::object(json!({ "ok": true, "key": key })));
+        jsonl::emit_last("summary", events::object(json!({ "ok": true, "key": key })))
     } else {
-        say(&key);
+        say(&format!("{key}\n"))
     }
-    Ok(())
 }

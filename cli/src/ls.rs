@@ -1,6 +1,6 @@
 //! `udpxctl ls HOST[:PATH]`
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::remote::Remote;
 use crate::run::Way;
-use crate::{escape, events, jsonl};
+use crate::{escape, events, jsonl, say};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: LsArgs, output: Output) -> Result<(), Failure> {
@@ -27,22 +27,18 @@ pub(crate) fn run(args: LsArgs, output: Output) -> Result<(), Failure> {
         true => tell_json(&listing),
         false => show(&listing, output),
     }
-    Ok(())
 }
 
 /// A line an entry: what it is, its bytes, when it was modified (UTC), its name.
-fn show(listing: &Listing, output: Output) {
+fn show(listing: &Listing, output: Output) -> Result<(), Failure> {
     let width = listing.entries.iter().map(|entry| size(entry).len()).max().unwrap_or(0);
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut text = String::new();
     for entry in &listing.entries {
         let (kind, size, modified) = (kind(entry.kind), size(entry), jsonl::timestamp(entry.modified));
         let name = escape::bytes(entry.name.as_bytes());
-        // Whoever closed standard output has seen enough.
-        if writeln!(out, "{kind:<5}  {size:>width$}  {modified}  {name}").is_err() {
-            return;
-        }
+        text.push_str(&format!("{kind:<5}  {size:>width$}  {modified}  {name}\n"));
     }
-    let _ = out.flush();
+    say(&text)?;
     if listing.is_cut && !output.quiet {
         let _ = writeln!(
             std::io::stderr(),
@@ -50,14 +46,18 @@ fn show(listing: &Listing, output: Output) {
             listing.entries.len()
         );
     }
+    Ok(())
 }
 
-fn tell_json(listing: &Listing) {
+fn tell_json(listing: &Listing) -> Result<(), Failure> {
     for entry in &listing.entries {
         jsonl::emit("entry", events::entry(entry, kind(entry.kind)));
     }
     let (entries, truncated) = (listing.entries.len(), listing.is_cut);
-    jsonl::emit("summary", events::object(json!({ "ok": true, "entries": entries, "truncated": truncated })));
+    jsonl::emit_last(
+        "summary",
+        events::object(json!({ "ok": true, "entries": entries, "truncated": truncated })),
+    )
 }
 
 fn size(entry: &Entry) -> String {

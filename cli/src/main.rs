@@ -28,7 +28,7 @@ mod units;
 mod values;
 mod watcher;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -46,33 +46,32 @@ fn main() -> ExitCode {
     };
     let output = cli.output;
     log_to_stderr(output);
-    let result = match cli.command {
+    finish(output, || match cli.command {
         Command::Push(args) => push::run(args, output),
         Command::Pull(args) => pull::run(args, output),
         Command::Ls(args) => ls::run(args, output),
         Command::Ping(args) => ping::run(args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Key(args) => key::run(args, output),
-        Command::Version => {
-            version(output);
-            Ok(())
-        }
+        Command::Version => version(output),
         Command::DemoReceiver(args) => demo::receiver::run(args),
         Command::DemoRelay(args) => demo::relay::run(&args),
         Command::BenchReceive(args) => bench::receive(args),
         Command::BenchPush(args) => bench::push(args, output),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if output.json {
-                jsonl::emit("error", events::error(&failure));
-            } else {
-                failure.show();
-            }
-            ExitCode::from(failure.code.exit())
-        }
+    })
+}
+
+/// Runs a command and tells its failure, which may be a bug.
+fn finish(output: Output, command: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
+    let result =
+        udpxd::bug::caught(command).unwrap_or_else(|| Err(Failure::new(Code::Bug, udpxd::bug::TEXT)));
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    // Where the reason cannot be written the exit code still says it.
+    let told = output.json && jsonl::emit_last("error", events::error(&failure)).is_ok();
+    if !told {
+        failure.show();
     }
+    ExitCode::from(failure.code.exit())
 }
 
 /// Help, the version, or a mistake in the command line.
@@ -88,18 +87,28 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
     ExitCode::from(if error.use_stderr() { Code::Usage.exit() } else { Code::Done.exit() })
 }
 
-fn version(output: Output) {
+fn version(output: Output) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     if output.json {
-        jsonl::emit("summary", events::object(json!({ "ok": true, "version": version })));
+        jsonl::emit_last("summary", events::object(json!({ "ok": true, "version": version })))
     } else {
-        say(&format!("udpxctl {version}"));
+        say(&format!("udpxctl {version}\n"))
     }
 }
 
-/// Prints a line; a closed standard output is not an error of ours.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Prints what a command is for.
+///
+/// # Errors
+/// A full disk, say. A reader that has gone (`udpxctl key | head -0`) has what it wanted.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let text = format!("standard output cannot be written: {error}");
+            Err(Failure::with_remedy(Code::Io, text, "Free space where it is redirected to."))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Warnings of the engine, such as a socket buffer that the host keeps too small, and with `-v` what it does.
@@ -107,7 +116,7 @@ fn log_to_stderr(output: Output) {
     let level = match output.verbose {
         _ if output.quiet => LevelFilter::ERROR,
         0 => LevelFilter::WARN,
-        1 => LevelFilter::DEBUG,
+        1 => LevelFilter::INFO,
         _ => LevelFilter::TRACE,
     };
     tracing_subscriber::fmt()

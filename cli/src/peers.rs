@@ -90,8 +90,8 @@ fn load(file: &Path) -> Result<Vec<Peer>, Failure> {
     })?;
     let mut peers: Vec<Peer> = Vec::with_capacity(parsed.peer.len());
     for Entry { name, address, key: text } in parsed.peer {
-        let key =
-            key(&text).map_err(|help| invalid(file, &format!("the key of {name:?} is none: {help}")))?;
+        let key = key(&text)
+            .map_err(|help| invalid(file, &format!("{name:?} has something that is not a key: {help}")))?;
         if peers.iter().any(|peer| peer.name == name) {
             return Err(invalid(file, &format!("there are two peers called {name:?}")));
         }

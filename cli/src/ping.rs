@@ -29,10 +29,9 @@ pub(crate) fn run(args: PingArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::new(Code::Unreachable, text));
     }
     match output.json {
-        true => jsonl::emit("summary", events::echoes(&summary)),
-        false => say(&line(&host, &summary)),
+        true => jsonl::emit_last("summary", events::echoes(&summary)),
+        false => say(&format!("{}\n", line(&host, &summary))),
     }
-    Ok(())
 }
 
 fn line(host: &str, summary: &PingSummary) -> String {

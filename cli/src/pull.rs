@@ -49,7 +49,7 @@ fn split(places: &[OsString]) -> Result<(Vec<Remote>, PathBuf), Failure> {
     };
     let sources: Vec<Remote> = sources.iter().map(|text| source(text)).collect::<Result<_, _>>()?;
     let Some(first) = sources.first() else {
-        return Err(Failure::with_remedy(Code::Usage, "no source given: udpxctl pull HOST:FILE", ""));
+        return Err(Failure::new(Code::Usage, "no source given: udpxctl pull HOST:FILE"));
     };
     if let Some(other) = sources.iter().find(|source| source.host != first.host) {
         let text = format!("{} and {} are two machines", first.host, other.host);

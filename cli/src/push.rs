@@ -1,7 +1,6 @@
 //! `udpxctl push FILE... HOST[:DEST]`
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -13,7 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::names::Names;
 use crate::remote::Remote;
 use crate::run::{self, Outcome, Push, Way};
-use crate::{escape, events, jsonl, table};
+use crate::{escape, events, jsonl, say, table};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
@@ -35,25 +34,19 @@ pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
 /// Tells how a push or a pull ended; its failure is left to the caller. `place` is what stands before the paths of the
 /// files, a host and a colon.
 pub(crate) fn finish(outcome: Outcome, place: &str, output: Output) -> Result<(), Failure> {
-    if let Some(summary) = &outcome.summary {
-        if output.json {
-            // One last event only: where something failed it is the error, and the files were told one by one.
-            if outcome.failure.is_none() {
-                jsonl::emit("summary", events::summary(summary));
-            }
-        } else if !output.quiet {
-            // A closed standard output is no reason to fail: the files have arrived.
-            let _ = std::io::stdout().write_all(table::summary(place, summary).as_bytes());
-        }
-    }
-    outcome.failure.map_or(Ok(()), Err)
+    let told = match &outcome.summary {
+        // One last event only: where something failed it is the error, and the files were told one by one.
+        Some(_) if output.json && outcome.failure.is_some() => Ok(()),
+        Some(summary) if output.json => jsonl::emit_last("summary", events::summary(summary)),
+        Some(summary) if !output.quiet => say(&table::summary(place, summary)),
+        _ => Ok(()),
+    };
+    outcome.failure.map_or(told, Err)
 }
 
 fn split(places: &[OsString]) -> Result<(Vec<PathBuf>, Remote), Failure> {
     match places {
-        [] | [_] => {
-            Err(Failure::with_remedy(Code::Usage, "no destination given: udpxctl push FILE HOST", ""))
-        }
+        [] | [_] => Err(Failure::new(Code::Usage, "no destination given: udpxctl push FILE HOST")),
         [sources @ .., destination] => {
             Ok((sources.iter().map(PathBuf::from).collect(), Remote::parse(destination)?))
         }
@@ -65,6 +58,11 @@ fn base_names(sources: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut names = Names::default();
     for source in sources {
         let shown = escape::path(source);
+        if source.as_os_str() == "-" {
+            let text = "this version does not push standard input";
+            let remedy = "Write it into a file and push that, or give ./- for a file that is called so.";
+            return Err(Failure::with_remedy(Code::Usage, text, remedy));
+        }
         if source.is_dir() {
             let remedy = format!("This version pushes files. Pack it first: tar cf NAME.tar {shown}");
             return Err(Failure::with_remedy(Code::Usage, format!("{shown} is a directory"), remedy));
@@ -92,13 +90,14 @@ mod tests {
     fn base_names_differ() {
         assert_eq!(names(&["/x/a", "b"]), Ok(vec![b"a".to_vec(), b"b".to_vec()]));
         assert!(names(&["/x/a", "y/a"]).is_err_and(|failure| failure.text.contains("both be called a")));
+        assert!(names(&["-"]).is_err_and(|failure| failure.text.contains("standard input")));
         assert!(names(&["/x/.."]).is_err() && names(&["/"]).is_err() && names(&[""]).is_err());
     }
 
     #[test]
     fn one_place_is_no_destination() {
         let failure = split(&["file".into()]).unwrap_err();
-        assert_eq!(failure.lines(), "udpxctl: no destination given: udpxctl push FILE HOST\n");
+        assert!(failure.lines().starts_with("udpxctl: no destination given: udpxctl push FILE HOST\n  See "));
         let (sources, destination) = split(&["a".into(), "b".into(), "bob:c/".into()]).unwrap();
         assert_eq!((sources.len(), destination.path.as_slice()), (2, b"c/".as_slice()));
     }

@@ -10,6 +10,7 @@
 //! process. Both drive the same engine, and [`report`] is what they tell. [`relay`] is a bad path to try them on;
 //! [`liveness`] and [`notify`] keep the service manager informed.
 
+pub mod bug;
 pub mod config;
 pub mod daemon;
 pub mod embedded;

@@ -33,7 +33,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::peers::Target;
 use crate::run::{self, Push, Way};
-use crate::{escape, events, jsonl, table, units};
+use crate::{escape, events, jsonl, say, table, units};
 use workplace::Workplace;
 
 /// Runs the command; the error is not yet told.
@@ -80,8 +80,7 @@ pub(crate) fn run(args: &DemoArgs, output: Output) -> Result<(), Failure> {
     if args.keep {
         show.step("kept", escape::path(workplace.path()));
     }
-    conclude(&summary, report.as_ref(), output);
-    Ok(())
+    conclude(&summary, report.as_ref(), output)
 }
 
 /// The file to send: the user's, or one made here.
@@ -147,24 +146,24 @@ fn push(
     }
 }
 
-fn conclude(summary: &Summary, report: Option<&Report>, output: Output) {
+fn conclude(summary: &Summary, report: Option<&Report>, output: Output) -> Result<(), Failure> {
     if output.json {
         let mut fields = events::summary(summary);
         if let Some(report) = report {
             fields.insert("relay".into(), serde_json::to_value(report).unwrap_or_default());
         }
-        jsonl::emit("summary", fields);
-    } else if !output.quiet {
+        jsonl::emit_last("summary", fields)
+    } else if output.quiet {
+        Ok(())
+    } else {
         let rows = table::rows(summary);
         let path = table::path(summary);
-        // A closed standard output does not make the demo fail.
-        let _ = write!(
-            std::io::stdout(),
+        say(&format!(
             "\n{rows}\n{path}\n{} in {}: {}\nok\n",
             units::size(summary.bytes),
             units::time(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
             units::bit_rate(summary.goodput() * 8.0),
-        );
+        ))
     }
 }
 

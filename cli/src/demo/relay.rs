@@ -64,8 +64,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     child::hello(relay.local_addr(), None)?;
     let report = relay.run().map_err(failed)?;
     let line = serde_json::to_string(&report).unwrap_or_default();
-    crate::say(&line);
-    Ok(())
+    crate::say(&format!("{line}\n"))
 }
 
 /// The report among what it printed.
