@@ -1,6 +1,7 @@
 //! Running `udpxctl` as a user does, and looking at what it printed.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod daemon;
 pub(crate) mod schema;
 
 use std::ffi::OsStr;
