@@ -5,7 +5,7 @@ mod common;
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Receiver, bytes, file, send, send_in_background};
+use udpx_udp::{SendBatch, Socket, SocketOptions};
 use udpxd::daemon::DaemonEvent;
 use udpxd::embedded::{Event, PushFile};
 use udpxd::identity;
@@ -140,29 +141,44 @@ fn garbage_at_the_port_does_not_disturb_a_transfer() {
     let path = file(source.path(), "f", 20 << 20);
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, to) = (stop.clone(), receiver.address);
-    let garbage = std::thread::spawn(move || {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let noise = bytes(65_507, 5);
-        let mut sent = 0_u64;
-        while !stopped.load(Ordering::Relaxed) {
-            let len = [0, 1, 15, 16, 17, 48, 1200, 1472, 9000, 65_507][sent as usize % 10];
-            let mut datagram = noise[..len].to_vec();
-            // Half of them look like packets of a session, or like handshakes.
-            if let (Some(first), true) = (datagram.first_mut(), sent.is_multiple_of(2)) {
-                *first = 0x10 | [1, 2, 3, 8, 9, 10, 11, 12][(sent / 2) as usize % 8];
-            }
-            let _ = socket.send_to(&datagram, to);
-            sent += 1;
-        }
-        sent
-    });
+    let garbage = std::thread::spawn(move || throw_garbage(to, &stopped));
     let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
     request.call.policy = RatePolicy::Fixed { bps: 100e6 };
     let result = send(request).0;
     stop.store(true, Ordering::Relaxed);
-    assert!(garbage.join().unwrap() > 1000);
+    let thrown = garbage.join().unwrap();
+    println!("{thrown} datagrams of garbage");
+    assert!(thrown > 100_000, "{thrown}");
     result.unwrap();
     assert!(std::fs::read(receiver.inbox().join("f")).unwrap() == std::fs::read(path).unwrap());
+}
+
+/// Sends 100,000 datagrams a second of all sizes, truncated and oversized ones among them; returns how many.
+fn throw_garbage(to: SocketAddr, stop: &AtomicBool) -> u64 {
+    const A_MILLISECOND: u64 = 100;
+    let mut socket = Socket::connect("127.0.0.1:0".parse().unwrap(), to, &SocketOptions::default()).unwrap();
+    let mut batch = SendBatch::new(8);
+    let noise = bytes(65_000, 5);
+    let (begin, mut sent, mut round) = (Instant::now(), 0, 0_usize);
+    while !stop.load(Ordering::Relaxed) {
+        if sent > begin.elapsed().as_millis() as u64 * A_MILLISECOND {
+            std::thread::sleep(Duration::from_micros(200));
+            continue;
+        }
+        let size = [1, 15, 16, 17, 48, 1000, 1200, 1472, 9000, 65_000][round % 10];
+        let mut slot = batch.train(None, 0, size).unwrap();
+        let bytes = (usize::from(size) * 60).min(65_000) / usize::from(size) * usize::from(size);
+        slot.buffer()[..bytes].copy_from_slice(&noise[..bytes]);
+        // Half of them look like packets of a session, or like handshakes.
+        for datagram in slot.buffer()[..bytes].chunks_mut(usize::from(size)).step_by(2) {
+            datagram[0] = 0x10 | [1, 2, 3, 8, 9, 10, 11, 12][round / 10 % 8];
+        }
+        slot.commit(bytes).unwrap();
+        sent += socket.send(&mut batch).datagrams as u64;
+        batch.clear();
+        round += 1;
+    }
+    sent
 }
 
 #[test]
