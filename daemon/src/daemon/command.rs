@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use udpx_proto::Code;
 
 use super::{Daemon, DaemonError, DaemonEvent, SHUTDOWN_EVERY};
+use crate::bug;
 use crate::config::{Config, Rights};
 use crate::identity;
 use crate::notify::Notifier;
@@ -38,13 +40,17 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log();
-    let done = match arguments.command {
+    let done = bug::caught(|| match arguments.command {
         None | Some(Command::Run) => run(&arguments.config),
         Some(Command::Check) => check(&arguments.config),
-    };
+    });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        None => {
+            eprintln!("udpxd: {}. Report it with the log.", bug::TEXT);
+            ExitCode::from(Code::Bug.exit())
+        }
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
             eprintln!("udpxd: {error}");
             ExitCode::from(error.code().exit())
         }
@@ -78,7 +84,7 @@ fn run(path: &Path) -> Result<(), DaemonError> {
     }
     let config = Config::load(path)?;
     let secret = identity::load_or_create(&config.identity)?;
-    let mut daemon = Daemon::start_as(&config, secret, &path.display().to_string())?;
+    let mut daemon = Daemon::start_as(&config, secret, "its udpxd.toml")?;
     for address in daemon.listening() {
         tracing::info!(%address, key = identity::key_text(&daemon.key()), "listening");
     }

@@ -3,6 +3,7 @@
 pub mod command;
 
 use std::fs::DirBuilder;
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ pub enum DaemonError {
         error: VaultError,
     },
     /// The engine did not start.
-    #[error("{0} Stop what uses the address, or choose another in the configuration.")]
+    #[error("{0}")]
     Bind(String),
     /// The system refused what the engine needs.
     #[error("{0} Look into the limits of this process.")]
@@ -180,7 +181,9 @@ impl Daemon {
             inject: None,
         });
         let engine = engine.map_err(|error| match error {
-            crate::engine::StartError::Bind(..) => DaemonError::Bind(error.to_string()),
+            crate::engine::StartError::Bind(_, ref bind) => {
+                DaemonError::Bind(format!("{error} {}", remedy_of_bind(bind)))
+            }
             crate::engine::StartError::System(_) => DaemonError::System(error.to_string()),
         })?;
         Ok(Self { engine, key, config: config.clone(), config_name: config_name.into() })
@@ -311,6 +314,18 @@ fn access(config: &Config, peer: &Peer) -> Result<Access, DaemonError> {
     })
 }
 
+fn remedy_of_bind(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "It is not an address of this machine: correct `listen` in the configuration."
+        }
+        io::ErrorKind::PermissionDenied => {
+            "Choose a port above 1023 in the configuration, or let udpxd bind lower ones (CAP_NET_BIND_SERVICE)."
+        }
+        _ => "Stop what uses the address, or choose another in the configuration.",
+    }
+}
+
 fn open_inbox(root: &Path) -> Result<RootVault, VaultError> {
     let made = DirBuilder::new().recursive(true).mode(INBOX_MODE).create(root);
     match RootVault::open(root) {
@@ -329,3 +344,22 @@ const INBOX_MODE: u32 = 0o770;
 const INBOX_FILE_MODE: u32 = 0o660;
 /// How soon a daemon notices that it shall end.
 const SHUTDOWN_EVERY: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_bound_is_told_with_its_own_remedy() {
+        let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let socket = std::net::UdpSocket::bind(taken).unwrap();
+        for (listen, remedy) in
+            [(taken, "Stop what uses"), ("192.0.2.1:4000".parse().unwrap(), "not an address of this")]
+        {
+            let config = Config { listen: vec![listen], ..Config::default() };
+            let error = Daemon::start_as(&config, identity::ephemeral().unwrap(), "c").err().unwrap();
+            assert!(error.to_string().contains(remedy), "{error}");
+        }
+        drop(socket);
+    }
+}
