@@ -47,8 +47,14 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print this user's public key
     Key(KeyArgs),
-    /// Print the version
-    Version,
+    /// List whom the daemon knows, and what they may do
+    Peers(AskArgs),
+    /// List what has arrived since the daemon was started
+    Inbox(InboxArgs),
+    /// Print the daemon's sessions and counters
+    Stats(AskArgs),
+    /// Print the version, and that of the daemon if one runs
+    Version(AskArgs),
     /// The receiving process of a demo
     #[command(hide = true)]
     DemoReceiver(ReceiverArgs),
@@ -186,6 +192,27 @@ pub(crate) struct KeyArgs {
     /// The file of our secret key [default: $XDG_STATE_HOME/udpx/identity.key]
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+}
+
+/// Which daemon is asked.
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    /// The daemon's control socket [default: $UDPX_SOCKET, then $XDG_RUNTIME_DIR/udpx/udpxd.sock, then
+    /// /run/udpx/udpxd.sock]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InboxArgs {
+    /// Go on with what arrives, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Files of this peer only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) peer: Option<String>,
+    #[command(flatten)]
+    pub(crate) socket: AskArgs,
 }
 
 #[derive(Debug, Args)]

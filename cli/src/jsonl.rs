@@ -47,6 +47,12 @@ pub(crate) fn put_name(fields: &mut Fields, key: &str, name: &[u8]) {
     }
 }
 
+/// RFC 3339 in UTC of a time since 1970.
+pub(crate) fn unix_time(since: Duration) -> String {
+    // A time beyond what the system can say is a peer's or a clock's nonsense.
+    timestamp(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH))
+}
+
 /// RFC 3339 in UTC, with milliseconds; times before 1970 are shown as its beginning.
 pub(crate) fn timestamp(now: SystemTime) -> String {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);

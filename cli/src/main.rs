@@ -5,16 +5,19 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod ask;
 mod bench;
 mod demo;
 mod escape;
 mod events;
 mod failure;
+mod inbox;
 mod interrupt;
 mod jsonl;
 mod key;
 mod ls;
 mod names;
+mod peer_list;
 mod peers;
 mod ping;
 mod places;
@@ -23,16 +26,17 @@ mod pull;
 mod push;
 mod remote;
 mod run;
+mod stats;
 mod table;
 mod units;
 mod values;
+mod version;
 mod watcher;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 use udpxd::Code;
 
@@ -53,7 +57,10 @@ fn main() -> ExitCode {
         Command::Ping(args) => ping::run(args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Key(args) => key::run(args, output),
-        Command::Version => version(output),
+        Command::Peers(args) => peer_list::run(args, output),
+        Command::Inbox(args) => inbox::run(args, output),
+        Command::Stats(args) => stats::run(args, output),
+        Command::Version(args) => version::run(args.socket, output),
         Command::DemoReceiver(args) => demo::receiver::run(args),
         Command::DemoRelay(args) => demo::relay::run(&args),
         Command::BenchReceive(args) => bench::receive(args),
@@ -85,15 +92,6 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     }
     ExitCode::from(if error.use_stderr() { Code::Usage.exit() } else { Code::Done.exit() })
-}
-
-fn version(output: Output) -> Result<(), Failure> {
-    let version = env!("CARGO_PKG_VERSION");
-    if output.json {
-        jsonl::emit_last("summary", events::object(json!({ "ok": true, "version": version })))
-    } else {
-        say(&format!("udpxctl {version}\n"))
-    }
 }
 
 /// Prints what a command is for.

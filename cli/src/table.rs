@@ -80,16 +80,27 @@ pub(crate) fn rows(summary: &Summary) -> String {
     }
     lines.push(cells("control", &summary.control));
     lines.push(cells("total", &summary.total));
-    let widths: Vec<usize> = (0..HEAD.len())
-        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
-        .collect();
-    let mut text = rest;
+    rest + &aligned(&lines, 1)
+}
+
+/// Cells in columns: the first `names` of them begin, and the others end, below each other.
+pub(crate) fn aligned(lines: &[impl AsRef<[String]>], names: usize) -> String {
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.as_ref().get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let columns = lines.iter().map(|line| line.as_ref().len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
     for line in lines {
-        let [name, numbers @ ..] = &line;
-        text.push_str(&format!("{name:<width$}", width = widths[0]));
-        for (cell, width) in numbers.iter().zip(&widths[1..]) {
-            text.push_str(&format!("  {cell:>width$}"));
+        for (column, (cell, &width)) in line.as_ref().iter().zip(&widths).enumerate() {
+            text.push_str(if column == 0 { "" } else { "  " });
+            match column < names {
+                true => text.push_str(&format!("{cell:<width$}")),
+                false => text.push_str(&format!("{cell:>width$}")),
+            }
         }
+        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
     text

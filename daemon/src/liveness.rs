@@ -57,6 +57,11 @@ impl Watch {
         Self { beats: beats.into_iter().map(|beat| (beat, None)).collect() }
     }
 
+    /// Watches one more thread.
+    pub fn add(&mut self, beat: Arc<Beat>) {
+        self.beats.push((beat, None));
+    }
+
     /// The name of a thread that is where it was at the last look.
     pub fn stuck(&mut self) -> Option<String> {
         let mut stuck = None;

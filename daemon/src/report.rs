@@ -1,11 +1,12 @@
 //! What is said about transfers to people and programs: plain structures without any reference to the engine.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use udpx_proto::{Code, StreamStats};
+use udpx_proto::{Code, DropReason, SessionStats, StreamStats};
 use udpx_udp::SyscallCounters;
 
 /// Why a job failed.
@@ -186,6 +187,107 @@ impl From<SyscallCounters> for SocketReport {
             received_datagrams: counters.received_datagrams,
         }
     }
+}
+
+impl AddAssign for SocketReport {
+    fn add_assign(&mut self, other: Self) {
+        self.send_calls += other.send_calls;
+        self.sent_trains += other.sent_trains;
+        self.sent_datagrams += other.sent_datagrams;
+        self.dropped_datagrams += other.dropped_datagrams;
+        self.receive_calls += other.receive_calls;
+        self.received_buffers += other.received_buffers;
+        self.received_datagrams += other.received_datagrams;
+    }
+}
+
+/// What sessions sent and received, control packets included.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct SessionCounters {
+    /// All that was sent.
+    pub sent: Row,
+    /// All that was received; frames are not counted there.
+    pub received: Row,
+    /// Datagrams that were not accepted, by the names of their reasons.
+    pub drops: BTreeMap<&'static str, u64>,
+}
+
+impl SessionCounters {
+    pub(crate) fn of(stats: &SessionStats) -> Self {
+        let sent = Row {
+            packets: stats.sent_packets,
+            frames: stats.sent_frames,
+            wire_bytes: stats.sent_bytes,
+            payload_bytes: stats.unique_bytes_sent + stats.retransmitted_bytes,
+            retransmitted: stats.retransmitted_packets,
+            retransmitted_bytes: stats.retransmitted_bytes,
+            ..Row::default()
+        };
+        let received = Row {
+            packets: stats.received_packets,
+            wire_bytes: stats.received_bytes,
+            payload_bytes: stats.unique_bytes_received,
+            duplicates: stats.drops.get(DropReason::Duplicate),
+            ..Row::default()
+        };
+        let drops = stats.drops.iter().map(|(reason, count)| (reason.label(), count)).collect();
+        Self { sent, received, drops }
+    }
+}
+
+impl AddAssign<&SessionCounters> for SessionCounters {
+    fn add_assign(&mut self, other: &SessionCounters) {
+        self.sent += &other.sent;
+        self.received += &other.received;
+        for (reason, count) in &other.drops {
+            *self.drops.entry(reason).or_default() += count;
+        }
+    }
+}
+
+/// One session of a daemon, at one moment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SessionTally {
+    /// Names the session for as long as the daemon lives.
+    pub session: u64,
+    /// The peer's name.
+    pub peer: String,
+    /// What it has done so far.
+    pub counters: SessionCounters,
+    /// Smoothed round trip, microseconds.
+    pub rtt_us: u64,
+    /// Share of the sent packets that were taken for lost, 0 to 1.
+    pub loss: f64,
+    /// Datagram bytes of a full packet.
+    pub datagram: u16,
+    /// Streams that are open, both ways.
+    pub streams: u32,
+    /// Bulk data goes unencrypted.
+    pub plain: bool,
+}
+
+impl SessionTally {
+    pub(crate) fn of(session: u64, peer: &str, stats: &SessionStats) -> Self {
+        Self {
+            session,
+            peer: peer.into(),
+            counters: SessionCounters::of(stats),
+            rtt_us: stats.rtt_smoothed_ns / 1000,
+            loss: stats.lost_packets as f64 / stats.sent_packets.max(1) as f64,
+            datagram: stats.datagram,
+            streams: 0,
+            plain: false,
+        }
+    }
+}
+
+/// What a daemon has counted, at one moment.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Tally {
+    /// The listening sockets.
+    pub sockets: SocketReport,
+    /// The sessions that are open.
+    pub sessions: Vec<SessionTally>,
 }
 
 /// One file that arrived.

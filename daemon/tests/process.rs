@@ -39,7 +39,7 @@ impl Process {
         let alice = identity::ephemeral().unwrap();
         let path = directory.path();
         let config = format!(
-            "listen = [\"127.0.0.1:0\"]\nidentity = {:?}\ninbox = {:?}\n[[peer]]\nname = \"alice\"\nkey = \"{}\"\nread = true\n",
+            "listen = [\"127.0.0.1:0\"]\ncontrol = \"off\"\nidentity = {:?}\ninbox = {:?}\n[[peer]]\nname = \"alice\"\nkey = \"{}\"\nread = true\n",
             path.join("identity"),
             path.join("inbox"),
             identity::key_text(&alice.public()),

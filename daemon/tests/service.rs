@@ -99,7 +99,7 @@ impl Drop for Service {
 fn write_config(directory: &TempDir, settings: &str, peers: &[(&str, &StaticSecret)]) {
     let path = directory.path();
     let mut text = format!(
-        "listen = [\"127.0.0.1:0\"]\nidentity = {:?}\ninbox = {:?}\n{settings}\n",
+        "listen = [\"127.0.0.1:0\"]\ncontrol = \"off\"\nidentity = {:?}\ninbox = {:?}\n{settings}\n",
         path.join("identity"),
         path.join("inbox")
     );

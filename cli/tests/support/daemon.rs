@@ -37,7 +37,7 @@ impl Bob {
             }
         }
         let config = format!(
-            "listen = [\"127.0.0.1:0\"]\nidentity = {:?}\ninbox = {:?}\n[[peer]]\nname = \"alice\"\nkey = {:?}\n",
+            "listen = [\"127.0.0.1:0\"]\ncontrol = \"off\"\nidentity = {:?}\ninbox = {:?}\n[[peer]]\nname = \"alice\"\nkey = {:?}\n",
             place.join("identity"),
             place.join("inbox"),
             home.key(),

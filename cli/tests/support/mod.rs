@@ -42,6 +42,8 @@ impl Home {
             .env_clear()
             .env("HOME", self.path())
             .env("TMPDIR", self.path())
+            // No daemon of this machine is asked.
+            .env("UDPX_SOCKET", self.path().join("no.sock"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

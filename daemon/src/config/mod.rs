@@ -15,6 +15,7 @@
 //! Parsing is strict: a key that nobody reads is refused with its line and the nearest name that exists, because a
 //! misspelt option that is silently ignored is found when it is too late.
 
+mod control;
 mod table;
 mod text;
 
@@ -24,6 +25,8 @@ use std::path::{Path, PathBuf};
 use udpx_proto::handshake::PublicKey;
 
 use crate::identity;
+pub use control::Control;
+pub(crate) use control::OF_USER;
 use table::{Fields, Value};
 pub use text::{parse_rate, parse_size};
 
@@ -41,6 +44,8 @@ pub struct Config {
     pub inbox: PathBuf,
     /// What becomes of received bytes.
     pub sink: Sink,
+    /// Where programs of this machine talk to the daemon.
+    pub control: Control,
     /// Staging memory of an engine, bytes.
     pub staging: u64,
     /// Receive buffer of each socket, bytes.
@@ -102,6 +107,7 @@ impl Default for Config {
             identity: PathBuf::from("/var/lib/udpx/identity"),
             inbox: PathBuf::from("/var/lib/udpx/inbox"),
             sink: Sink::Files,
+            control: Control::Auto,
             staging: STAGING,
             receive_buffer: RECEIVE_BUFFER,
             gso: true,
@@ -184,6 +190,11 @@ impl Config {
         }
         if let Some(value) = fields.take("sink") {
             config.sink = sink(&value)?;
+        }
+        if let Some(value) = fields.take("control") {
+            config.control = Control::parse(value.text()?).ok_or_else(|| {
+                value.mistake("'control' is \"auto\", \"off\", or the absolute path of a socket")
+            })?;
         }
         if let Some(value) = fields.take("staging") {
             config.staging = value.size(STAGING_MIN..=STAGING_MAX)?;
@@ -332,6 +343,7 @@ mod tests {
         assert!(mistake("\n[[peer]]\nname = \"a\"\nkey = \"k\"").starts_with("4: this is no key"));
         assert!(mistake("\n[[peer]]\nname = \"a/b\"\nkey = \"k\"").starts_with("3: a name has"));
         assert!(mistake("[[peer]]\nname = \"a\"\n").starts_with("1: 'key' is missing"));
+        assert!(mistake("control = \"a/b\"").starts_with("1: 'control' is \"auto\", \"off\", or"));
         assert!(mistake("listen = [\"192.0.2.1\"]").contains("needs a [[peer]]"));
         let twice = format!("[[peer]]\nname=\"a\"\nkey=\"{KEY}\"\n[[peer]]\nname=\"b\"\nkey=\"{KEY}\"\n");
         assert!(mistake(&twice).contains("same key"));

@@ -12,6 +12,7 @@ use udpx_proto::Code;
 
 use super::{Daemon, DaemonError, DaemonEvent, SHUTDOWN_EVERY};
 use crate::bug;
+use crate::conductor::{Conductor, ControlSocket};
 use crate::config::{Config, Rights};
 use crate::identity;
 use crate::notify::Notifier;
@@ -39,11 +40,23 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    match arguments.command {
+        None | Some(Command::Run) => serve(&arguments.config),
+        Some(Command::Check) => {
+            start_log();
+            told(bug::caught(|| check(&arguments.config)))
+        }
+    }
+}
+
+/// What `udpxd run` does: a daemon, its control socket and its log, until a signal ends them.
+#[must_use]
+pub fn serve(config: &Path) -> ExitCode {
     start_log();
-    let done = bug::caught(|| match arguments.command {
-        None | Some(Command::Run) => run(&arguments.config),
-        Some(Command::Check) => check(&arguments.config),
-    });
+    told(bug::caught(|| run(config)))
+}
+
+fn told(done: Option<Result<(), DaemonError>>) -> ExitCode {
     match done {
         None => {
             eprintln!("udpxd: {}. Report it with the log.", bug::TEXT);
@@ -83,6 +96,8 @@ fn run(path: &Path) -> Result<(), DaemonError> {
             .map_err(|error| DaemonError::System(format!("Signal {signal} cannot be handled: {error}.")))?;
     }
     let config = Config::load(path)?;
+    // First of all: a second daemon ends here, before it touches anything of the one that runs.
+    let socket = ControlSocket::take(&config)?;
     let secret = identity::load_or_create(&config.identity)?;
     let mut daemon = Daemon::start_as(&config, secret, "its udpxd.toml")?;
     for address in daemon.listening() {
@@ -91,30 +106,46 @@ fn run(path: &Path) -> Result<(), DaemonError> {
     if config.peers.is_empty() {
         tracing::warn!("no [[peer]] is configured, so nothing will be taken, and only loopback is bound");
     }
-    manager.ready(&status(&daemon, &config));
     let mut watch = daemon.watch();
+    if socket.is_none() {
+        tracing::info!(
+            "no control socket: it is switched off, or neither /run/udpx nor XDG_RUNTIME_DIR can be used"
+        );
+    }
+    let conductor = socket.map(|socket| {
+        tracing::info!(path = ?socket.path(), "control socket");
+        Conductor::start(socket, &config, daemon.key())
+    });
+    let conductor = conductor
+        .transpose()
+        .map_err(|error| DaemonError::System(format!("The control socket cannot be served: {error}.")))?;
+    conductor.iter().for_each(|conductor| watch.add(conductor.beat()));
+    manager.ready(&status(&daemon, &config));
     while !shutdown.load(Ordering::Relaxed) {
         if let Some(event) = daemon.next_event(SHUTDOWN_EVERY)? {
             log(&event);
+            conductor.iter().for_each(|conductor| conductor.tell(&event));
         }
         if hangup.swap(false, Ordering::Relaxed) {
             manager.reloading();
-            manager.ready(&reload(path, &mut daemon));
+            manager.ready(&reload(path, &mut daemon, conductor.as_ref()));
         }
         manager.feed(|| watch.stuck());
     }
     tracing::info!("stopping");
     manager.stopping();
+    drop(conductor);
     daemon.stop();
     Ok(())
 }
 
 /// Reads the configuration anew and takes over what can be changed while running; returns the new status.
-fn reload(path: &Path, daemon: &mut Daemon) -> String {
+fn reload(path: &Path, daemon: &mut Daemon, conductor: Option<&Conductor>) -> String {
     let loaded = Config::load(path).map_err(DaemonError::from);
     let done = loaded.and_then(|config| daemon.reload(&config).map(|waiting| (config, waiting)));
     match done {
         Ok((config, waiting)) => {
+            conductor.iter().for_each(|conductor| conductor.tell_settings(&config));
             tracing::info!(peers = config.peers.len(), "took over the peers of the configuration");
             for key in &waiting {
                 tracing::warn!(key, "this change needs a restart: systemctl restart udpxd");
@@ -140,7 +171,7 @@ fn status(daemon: &Daemon, config: &Config) -> String {
 
 fn log(event: &DaemonEvent) {
     match event {
-        DaemonEvent::Connected { peer, from } => tracing::info!(peer, %from, "connected"),
+        DaemonEvent::Connected { peer, from, .. } => tracing::info!(peer, %from, "connected"),
         DaemonEvent::Disconnected { peer, from, code, text, .. } => {
             tracing::info!(peer, %from, code = code.kind(), ?text, "disconnected");
         }
@@ -159,6 +190,7 @@ fn log(event: &DaemonEvent) {
         DaemonEvent::Failed { peer, path, code, text } => {
             tracing::warn!(peer, ?path, code = code.kind(), ?text, "not received");
         }
+        DaemonEvent::Tally(_) => {}
     }
 }
 
@@ -179,6 +211,10 @@ fn check(path: &Path) -> Result<(), DaemonError> {
         if list {
             println!("lists {} for {name}", place.display());
         }
+    }
+    match config.control.socket() {
+        Some(socket) => println!("control socket {}", socket.display()),
+        None => println!("no control socket"),
     }
     println!("{} is valid", path.display());
     Ok(())

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use udpx_control::server::BindError;
 use udpx_proto::Code;
 use udpx_proto::handshake::{PublicKey, StaticSecret};
 
@@ -20,7 +21,7 @@ use crate::engine::report::{Command, Report};
 use crate::engine::{EngineConfig, EngineHandle};
 use crate::identity::{self, IdentityError};
 use crate::liveness::Watch;
-use crate::report::{FileSummary, SocketReport};
+use crate::report::{FileSummary, SessionCounters, SocketReport, Tally};
 use crate::storage::orphans::remove_orphans;
 use crate::storage::vault::{NullVault, RootVault, Vault, VaultError};
 use crate::transfer::take::Place;
@@ -49,6 +50,9 @@ pub enum DaemonError {
     /// The system refused what the engine needs.
     #[error("{0} Look into the limits of this process.")]
     System(String),
+    /// There is no control socket.
+    #[error("{0} The setting is: control.")]
+    Control(#[from] BindError),
     /// The engine's thread ended though nobody wanted it to.
     #[error("The engine has stopped by itself; this is a bug: please report it with the log.")]
     EngineGone,
@@ -63,6 +67,8 @@ impl DaemonError {
             Self::Identity(_) | Self::System(_) => Code::Io,
             Self::Inbox { .. } => Code::NoSpace,
             Self::Bind(_) => Code::Io,
+            Self::Control(BindError::NotASocket(_) | BindError::PathTooLong(_)) => Code::Config,
+            Self::Control(_) => Code::Io,
             Self::EngineGone => Code::Bug,
         }
     }
@@ -74,6 +80,8 @@ impl DaemonError {
 pub enum DaemonEvent {
     /// A known peer opened a session.
     Connected {
+        /// Names the session for as long as the daemon lives.
+        session: u64,
         /// Its name.
         peer: String,
         /// Where it is.
@@ -81,6 +89,8 @@ pub enum DaemonEvent {
     },
     /// A session of a known peer is over.
     Disconnected {
+        /// Which one.
+        session: u64,
         /// Its name.
         peer: String,
         /// Where it was.
@@ -91,7 +101,11 @@ pub enum DaemonEvent {
         text: String,
         /// The listening socket, all sessions so far.
         socket: SocketReport,
+        /// What the session did.
+        counters: Box<SessionCounters>,
     },
+    /// What was counted; told once a second.
+    Tally(Box<Tally>),
     /// An unknown key knocked and was refused.
     Refused {
         /// The key.
@@ -204,6 +218,7 @@ impl Daemon {
         for (key, same) in [
             ("listen", old.listen_addresses() == config.listen_addresses()),
             ("identity", old.identity == config.identity),
+            ("control", old.control == config.control),
             ("staging", old.staging == config.staging),
             ("rcvbuf", old.receive_buffer == config.receive_buffer),
             ("gso", old.gso == config.gso),
@@ -268,11 +283,13 @@ pub fn run(
 
 fn event(report: Report) -> Option<DaemonEvent> {
     Some(match report {
-        Report::Arrived { peer, from } => DaemonEvent::Connected { peer, from },
+        Report::Arrived { session, peer, from } => DaemonEvent::Connected { session, peer, from },
         Report::Unknown { key, from } => DaemonEvent::Refused { key, from },
-        Report::Left { peer, from, failure, socket } => {
-            DaemonEvent::Disconnected { peer, from, code: failure.code, text: failure.text, socket }
+        Report::Left { session, peer, from, failure, socket, counters } => {
+            let (code, text) = (failure.code, failure.text);
+            DaemonEvent::Disconnected { session, peer, from, code, text, socket, counters }
         }
+        Report::Tally(tally) => DaemonEvent::Tally(tally),
         Report::Received { peer, file } => DaemonEvent::Received { peer, file },
         Report::NotReceived { peer, path, failure } => {
             DaemonEvent::Failed { peer, path, code: failure.code, text: failure.text }

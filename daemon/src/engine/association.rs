@@ -12,8 +12,10 @@ use udpx_udp::Socket;
 use super::answer::{HALF_OPEN, HalfOpen};
 use super::call::Opening;
 use super::driver::{Cx, Driver};
+use super::report::Report;
 use super::wire::Wire;
 use super::{Engine, FIRST_WIRE};
+use crate::report::{SocketReport, Tally};
 use crate::transfer::Failure;
 
 /// What a lane id belongs to.
@@ -114,6 +116,19 @@ impl Engine {
         self.release_wire(wire);
     }
 
+    /// Tells what was counted. An engine that only calls tells it at the end of each session.
+    fn tell_tally(&mut self) {
+        if self.acceptor.is_none() {
+            return;
+        }
+        let listening = self.wires.iter().flatten().filter(|wire| wire.listening);
+        let mut sockets = SocketReport::default();
+        listening.for_each(|wire| sockets += wire.socket.counters().into());
+        let drivers = self.associations.iter_mut().flatten().filter_map(Association::driver);
+        let sessions = drivers.filter_map(|driver| driver.tally()).collect();
+        self.outbox.push(Report::Tally(Box::new(Tally { sockets, sessions })));
+    }
+
     /// Forgets what hangs, and sees to what was forgotten by events.
     pub(crate) fn keep_house(&mut self, now: Time) {
         self.housekeeping_at = now + HOUSEKEEPING;
@@ -132,6 +147,7 @@ impl Engine {
             }
         }
         self.end_unplaced(now);
+        self.tell_tally();
     }
 
     pub(crate) fn add_wire(&mut self, socket: Socket, listening: bool) -> Result<usize, Failure> {

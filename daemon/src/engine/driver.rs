@@ -21,7 +21,7 @@ use super::sources::Sources;
 use super::staging::{Staging, StagingPool};
 use super::workers::Queue;
 use crate::identity::OsRandom;
-use crate::report::{Row, SocketReport};
+use crate::report::{Row, SessionCounters, SessionTally, SocketReport};
 use crate::transfer::put::{News, Put};
 use crate::transfer::take::{Outcome, Take, TakeCx};
 use crate::transfer::{Failure, Mail};
@@ -277,7 +277,11 @@ impl Driver {
         match &self.peer {
             Peer::Server { .. } => {}
             Peer::Known(access) => {
-                cx.outbox.push(Report::Arrived { peer: access.name.clone(), from: self.address });
+                cx.outbox.push(Report::Arrived {
+                    session: self.key,
+                    peer: access.name.clone(),
+                    from: self.address,
+                });
             }
             Peer::Unknown { config_name } => {
                 let key = crate::identity::key_text(&self.peer_key);
@@ -427,6 +431,18 @@ impl Driver {
         cx.outbox.push(Report::Ended { session: self.key, failure, stats, socket });
     }
 
+    /// What the session has done so far, if a known peer opened it.
+    pub(crate) fn tally(&self) -> Option<SessionTally> {
+        let Peer::Known(access) = &self.peer else { return None };
+        if !self.session.is_confirmed() {
+            return None;
+        }
+        let received = self.incoming.iter().flatten().count();
+        let streams = received + self.puts.iter().map(Put::streams).sum::<usize>();
+        let tally = SessionTally::of(self.key, &access.name, &self.session.stats());
+        Some(SessionTally { streams: streams as u32, plain: self.session.is_plain(), ..tally })
+    }
+
     /// Gives everything back. What is unfinished will not be finished.
     pub(crate) fn dismantle(mut self, socket: SocketReport, cx: &mut Cx<'_>) {
         let failure = self.end.take().unwrap_or_else(|| Failure::new(Code::Done, "The session was closed."));
@@ -453,10 +469,12 @@ impl Driver {
             }
             Peer::Known(access) if self.session.is_confirmed() => {
                 cx.outbox.push(Report::Left {
+                    session: self.key,
                     peer: access.name.clone(),
                     from: self.address,
                     failure,
                     socket,
+                    counters: Box::new(SessionCounters::of(&stats)),
                 });
             }
             Peer::Known(_) | Peer::Unknown { .. } => {}

@@ -11,7 +11,7 @@ use udpx_proto::messages::{IfExists, ListEntries};
 use udpx_proto::{Code, RatePolicy, SessionStats};
 
 use super::access::Peers;
-use crate::report::{FileSummary, SocketReport};
+use crate::report::{FileSummary, SessionCounters, SocketReport, Tally};
 use crate::transfer::Failure;
 use crate::transfer::put::{News, PutSpec};
 use crate::transfer::take::Place;
@@ -102,11 +102,20 @@ pub(crate) enum Report {
     /// A session that we opened is over.
     Ended { session: SessionKey, failure: Failure, stats: Box<SessionStats>, socket: SocketReport },
     /// A known peer opened a session to us.
-    Arrived { peer: String, from: SocketAddr },
+    Arrived { session: SessionKey, peer: String, from: SocketAddr },
     /// An unknown key knocked.
     Unknown { key: PublicKey, from: SocketAddr },
     /// A peer's session is over.
-    Left { peer: String, from: SocketAddr, failure: Failure, socket: SocketReport },
+    Left {
+        session: SessionKey,
+        peer: String,
+        from: SocketAddr,
+        failure: Failure,
+        socket: SocketReport,
+        counters: Box<SessionCounters>,
+    },
+    /// What a listening engine has counted, once a second.
+    Tally(Box<Tally>),
     /// A file arrived and is durable.
     Received { peer: String, file: FileSummary },
     /// A file will not arrive.
@@ -131,7 +140,7 @@ pub(crate) enum Answer {
 impl Report {
     /// Whether it may be left out when nobody keeps up: the next one of its kind says more.
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Quiet { .. } | Self::File { news: News::Progress { .. }, .. })
+        matches!(self, Self::Quiet { .. } | Self::Tally(_) | Self::File { news: News::Progress { .. }, .. })
     }
 }
 

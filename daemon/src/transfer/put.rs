@@ -209,6 +209,11 @@ impl Put {
         matches!(self.spec.cause, Cause::Asked)
     }
 
+    /// Streams that it has opened so far.
+    pub(crate) fn streams(&self) -> usize {
+        self.stripes.iter().filter(|stripe| stripe.stream.is_some()).count()
+    }
+
     /// Does what can be done now: opens streams, asks readers for more, announces digests. Called when the cursor
     /// may have moved.
     pub(crate) fn pump(&mut self, cx: &mut PutCx<'_>) {

@@ -388,6 +388,12 @@ impl Session {
         }
     }
 
+    /// Whether bulk data goes authenticated but not encrypted.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.config.plain
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> SessionStats {

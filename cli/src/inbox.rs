@@ -1,0 +1,51 @@
+//! `udpxctl inbox`: what has arrived since the daemon's start, and with `--follow` what arrives.
+
+use std::time::Duration;
+
+use serde_json::json;
+use udpx_control::client::Update;
+use udpx_control::schema::{Event, Inbox, InboxEntry};
+
+use crate::args::{InboxArgs, Output};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::{ask, escape, events, jsonl, say, units};
+
+/// Runs the command; the error is not yet told.
+pub(crate) fn run(args: InboxArgs, output: Output) -> Result<(), Failure> {
+    let interrupt = Interrupt::watch()?;
+    let mut client = ask::connect(args.socket.socket)?;
+    let request = Inbox { follow: args.follow, peer: args.peer };
+    let mut responses = client.request(request, &[]).map_err(|error| ask::failed(&error))?;
+    let mut files = 0u64;
+    loop {
+        interrupt.check()?;
+        match responses.wait(LOOK_UP_EVERY).map_err(|error| ask::failed(&error))? {
+            Some(Update::Event(Event::Inbox(entry))) => {
+                files += 1;
+                show(&entry, output);
+            }
+            Some(Update::Done(..)) => break,
+            Some(Update::Event(_) | Update::Accepted(_)) | None => {}
+        }
+    }
+    if output.json {
+        jsonl::emit("summary", events::object(json!({ "ok": true, "files": files })));
+    } else if files == 0 && !output.quiet {
+        say("nothing has arrived since the daemon was started");
+    }
+    Ok(())
+}
+
+fn show(entry: &InboxEntry, output: Output) {
+    if output.json {
+        jsonl::emit("inbox", ask::fields(entry));
+    } else {
+        let time = jsonl::unix_time(Duration::from_millis(entry.arrived_unix_ms));
+        let (peer, path) = (escape::text(&entry.peer), escape::bytes(entry.path.as_bytes()));
+        say(&format!("{time}  {peer}  {}  {path}", units::size(entry.bytes)));
+    }
+}
+
+/// How soon Ctrl-C is noticed.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(100);

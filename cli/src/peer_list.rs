@@ -1,0 +1,57 @@
+//! `udpxctl peers`: whom the daemon knows, and what they may do.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use udpx_control::schema::{Event, PeerReport, Peers};
+
+use crate::args::{AskArgs, Output};
+use crate::failure::Failure;
+use crate::{ask, escape, events, jsonl, say, table, units};
+
+/// Runs the command; the error is not yet told.
+pub(crate) fn run(args: AskArgs, output: Output) -> Result<(), Failure> {
+    let mut client = ask::connect(args.socket)?;
+    let mut peers = Vec::new();
+    ask::call(&mut client, Peers {}, |event| {
+        if let Event::Peer(peer) = event {
+            peers.push(peer);
+        }
+    })?;
+    if output.json {
+        peers.iter().for_each(|peer| jsonl::emit("peer", ask::fields(peer)));
+        jsonl::emit("summary", events::object(json!({ "ok": true, "peers": peers.len() })));
+    } else if peers.is_empty() {
+        say("no peer is configured: add a [[peer]] to udpxd.toml");
+    } else {
+        let head = ["peer", "connected", "rights", "heard", "key"].map(str::to_owned).to_vec();
+        let lines: Vec<_> = [head].into_iter().chain(peers.iter().map(cells)).collect();
+        say(table::aligned(&lines, 5).trim_end());
+    }
+    Ok(())
+}
+
+fn cells(peer: &PeerReport) -> Vec<String> {
+    let connected = match peer.addresses.as_slice() {
+        [] => "no".to_owned(),
+        addresses => escape::text(&addresses.join(" ")),
+    };
+    vec![escape::text(&peer.peer), connected, rights(peer), heard(peer), escape::text(&peer.key)]
+}
+
+/// `write, list of inbox`: a peer's rights hold in one root each.
+fn rights(peer: &PeerReport) -> String {
+    let granted = [("write", &peer.write), ("read", &peer.read), ("list", &peer.list)];
+    let mut words: Vec<_> =
+        granted.iter().filter(|(_, roots)| !roots.is_empty()).map(|(word, _)| *word).collect();
+    if peer.plain {
+        words.push("plain");
+    }
+    if words.is_empty() { "none".into() } else { words.join(",") }
+}
+
+fn heard(peer: &PeerReport) -> String {
+    let Some(at) = peer.heard_unix_ms else { return "never".into() };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{} ago", units::whole_seconds(now.saturating_sub(Duration::from_millis(at))))
+}

@@ -1,0 +1,417 @@
+//! What is known of the daemon: the sum of what the conductor was told, as the reports of the control socket.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use udpx_control::schema::{
+    Counter, DaemonReport, InboxEntry, JobCounts, PeerReport, RootReport, Row, SessionReport, SocketReport,
+};
+
+use crate::config::{Config, Peer};
+use crate::daemon::DaemonEvent;
+use crate::identity;
+use crate::report::{self, FileSummary, SessionCounters, SessionTally, Tally};
+
+/// What the configuration says, as far as it is asked for.
+#[derive(Debug)]
+pub(super) struct Settings {
+    peers: Vec<PeerReport>,
+    /// Name and directory, the default one first.
+    roots: Vec<(String, PathBuf)>,
+}
+
+impl Settings {
+    pub(super) fn of(config: &Config) -> Self {
+        let mut roots = vec![(INBOX.to_owned(), config.inbox.clone())];
+        let own =
+            config.peers.iter().filter_map(|peer| peer.inbox.clone().map(|inbox| (root_of(peer), inbox)));
+        roots.extend(own);
+        Self { peers: config.peers.iter().map(peer_report).collect(), roots }
+    }
+}
+
+fn peer_report(peer: &Peer) -> PeerReport {
+    let root = root_of(peer);
+    let granted = |right: bool| if right { vec![root.clone()] } else { Vec::new() };
+    PeerReport {
+        peer: peer.name.clone(),
+        key: identity::key_text(&peer.key),
+        addresses: Vec::new(),
+        sessions: 0,
+        read: granted(peer.rights.read),
+        list: granted(peer.rights.list),
+        write: granted(peer.rights.write),
+        plain: peer.plain,
+        limit_bps: None,
+        heard_unix_ms: None,
+    }
+}
+
+/// Where a peer's rights hold: its directory beneath the inbox, or one of its own.
+fn root_of(peer: &Peer) -> String {
+    if peer.inbox.is_some() { format!("{INBOX}/{}", peer.name) } else { INBOX.into() }
+}
+
+/// All that is known.
+#[derive(Debug)]
+pub(super) struct Board {
+    key: String,
+    started: Instant,
+    settings: Settings,
+    sessions: BTreeMap<u64, Live>,
+    /// Of the sessions that have ended.
+    past: SessionCounters,
+    sockets: report::SocketReport,
+    counts: Counts,
+    /// Oldest first.
+    inbox: VecDeque<InboxEntry>,
+    /// Bytes of its paths.
+    inbox_path_bytes: usize,
+    /// When peers were last heard of.
+    heard: HashMap<String, u64>,
+}
+
+/// A session that is open.
+#[derive(Debug)]
+struct Live {
+    peer: String,
+    from: SocketAddr,
+    since: Instant,
+    tally: Option<SessionTally>,
+    tallied: Instant,
+    rate_bps: u64,
+    /// Packets received at the last change of that number.
+    heard_packets: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    sessions: u64,
+    unknown_keys: u64,
+    received: u64,
+    received_bytes: u64,
+    not_received: u64,
+    sent: u64,
+    sent_bytes: u64,
+    not_sent: u64,
+}
+
+impl Board {
+    pub(super) fn new(key: String, settings: Settings) -> Self {
+        Self {
+            key,
+            started: Instant::now(),
+            settings,
+            sessions: BTreeMap::new(),
+            past: SessionCounters::default(),
+            sockets: report::SocketReport::default(),
+            counts: Counts::default(),
+            inbox: VecDeque::new(),
+            inbox_path_bytes: 0,
+            heard: HashMap::new(),
+        }
+    }
+
+    /// A changed configuration is in force.
+    pub(super) fn set(&mut self, settings: Settings) {
+        self.heard.retain(|name, _| settings.peers.iter().any(|peer| peer.peer == *name));
+        self.settings = settings;
+    }
+
+    /// Takes note of an event; returns a file that has arrived by it.
+    pub(super) fn note(&mut self, event: DaemonEvent) -> Option<InboxEntry> {
+        match event {
+            DaemonEvent::Connected { session, peer, from } => {
+                let now = Instant::now();
+                self.counts.sessions += 1;
+                self.heard.insert(peer.clone(), unix_ms());
+                let live =
+                    Live { peer, from, since: now, tally: None, tallied: now, rate_bps: 0, heard_packets: 0 };
+                self.sessions.insert(session, live);
+            }
+            DaemonEvent::Disconnected { session, counters, .. } => {
+                self.sessions.remove(&session);
+                self.past += &counters;
+            }
+            DaemonEvent::Tally(tally) => self.tally(*tally),
+            DaemonEvent::Refused { .. } => self.counts.unknown_keys += 1,
+            DaemonEvent::Received { peer, file } => {
+                self.counts.received += 1;
+                self.counts.received_bytes += file.bytes;
+                self.heard.insert(peer.clone(), unix_ms());
+                // What was there and was left has not arrived.
+                return (!file.skipped).then(|| self.keep(arrived(peer, &file)));
+            }
+            DaemonEvent::Failed { .. } => self.counts.not_received += 1,
+            DaemonEvent::Sent { bytes, .. } => {
+                self.counts.sent += 1;
+                self.counts.sent_bytes += bytes;
+            }
+            DaemonEvent::NotSent { .. } => self.counts.not_sent += 1,
+        }
+        None
+    }
+
+    fn tally(&mut self, tally: Tally) {
+        let now = Instant::now();
+        self.sockets = tally.sockets;
+        for new in tally.sessions {
+            let Some(live) = self.sessions.get_mut(&new.session) else { continue };
+            let bytes =
+                |tally: &SessionTally| tally.counters.sent.wire_bytes + tally.counters.received.wire_bytes;
+            let moved = bytes(&new) - live.tally.as_ref().map_or(0, bytes).min(bytes(&new));
+            let seconds = now.duration_since(live.tallied).as_secs_f64();
+            live.rate_bps = if seconds > 0.0 { (moved as f64 * 8.0 / seconds) as u64 } else { 0 };
+            live.tallied = now;
+            let packets = new.counters.received.packets;
+            if packets != std::mem::replace(&mut live.heard_packets, packets) {
+                self.heard.insert(live.peer.clone(), unix_ms());
+            }
+            live.tally = Some(new);
+        }
+    }
+
+    fn keep(&mut self, entry: InboxEntry) -> InboxEntry {
+        self.inbox_path_bytes += entry.path.as_bytes().len();
+        self.inbox.push_back(entry.clone());
+        while self.inbox.len() > INBOX_MAX || self.inbox_path_bytes > INBOX_PATH_BYTES_MAX {
+            let Some(oldest) = self.inbox.pop_front() else { break };
+            self.inbox_path_bytes -= oldest.path.as_bytes().len();
+        }
+        entry
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether a peer of that name is configured.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.settings.peers.iter().any(|peer| peer.peer == name)
+    }
+
+    /// The files that have arrived, of one peer or of all, oldest first.
+    pub(super) fn inbox<'a>(&'a self, peer: Option<&'a str>) -> impl Iterator<Item = &'a InboxEntry> {
+        self.inbox.iter().filter(move |entry| peer.is_none_or(|peer| entry.peer == peer))
+    }
+
+    pub(super) fn peers(&self) -> Vec<PeerReport> {
+        let report = |peer: &PeerReport| {
+            let open = self.sessions.values().filter(|live| live.peer == peer.peer);
+            PeerReport {
+                addresses: open.clone().map(|live| live.from.to_string()).collect(),
+                sessions: open.count() as u32,
+                heard_unix_ms: self.heard.get(&peer.peer).copied(),
+                ..peer.clone()
+            }
+        };
+        self.settings.peers.iter().map(report).collect()
+    }
+
+    pub(super) fn roots(&self) -> Vec<RootReport> {
+        let report = |(root, path): &(String, PathBuf)| {
+            let (free_bytes, problem) = look_at(path);
+            RootReport {
+                root: root.clone(),
+                path: path.clone().into(),
+                default: root == INBOX,
+                free_bytes,
+                problem,
+            }
+        };
+        self.settings.roots.iter().map(report).collect()
+    }
+
+    pub(super) fn sessions(&self) -> Vec<SessionReport> {
+        let report = |live: &Live| {
+            let tally = live.tally.as_ref();
+            SessionReport {
+                peer: live.peer.clone(),
+                address: live.from.to_string(),
+                outgoing: false,
+                age_us: micros(live.since.elapsed()),
+                jobs: Vec::new(),
+                streams: tally.map_or(0, |tally| tally.streams),
+                rate_bps: live.rate_bps,
+                rtt_us: tally.map_or(0, |tally| tally.rtt_us),
+                loss: tally.map_or(0.0, |tally| tally.loss),
+                datagram_bytes: tally.map_or(0, |tally| tally.datagram.into()),
+                plain: tally.is_some_and(|tally| tally.plain),
+            }
+        };
+        self.sessions.values().map(report).collect()
+    }
+
+    pub(super) fn stats(&self, connections: u32) -> DaemonReport {
+        let mut sum = self.past.clone();
+        self.sessions
+            .values()
+            .filter_map(|live| live.tally.as_ref())
+            .for_each(|tally| sum += &tally.counters);
+        let uptime = self.started.elapsed();
+        let row = |row: report::Row| Row {
+            packets: row.packets,
+            frames: row.frames,
+            wire_bytes: row.wire_bytes,
+            payload_bytes: row.payload_bytes,
+            seconds: uptime.as_secs_f64(),
+            retransmitted: row.retransmitted,
+            retransmitted_bytes: row.retransmitted_bytes,
+            duplicates: row.duplicates,
+            ..Row::default()
+        };
+        let counts = &self.counts;
+        let named = [
+            ("files_received", counts.received),
+            ("files_received_bytes", counts.received_bytes),
+            ("files_not_received", counts.not_received),
+            ("files_sent", counts.sent),
+            ("files_sent_bytes", counts.sent_bytes),
+            ("files_not_sent", counts.not_sent),
+            ("sessions_opened", counts.sessions),
+            ("keys_refused", counts.unknown_keys),
+        ];
+        let named = named.map(|(name, value)| Counter { name: name.into(), value });
+        let drops = sum.drops.iter();
+        let drops = drops
+            .map(|(reason, &value)| Counter { name: format!("drop_{}", reason.replace('-', "_")), value });
+        DaemonReport {
+            uptime_us: micros(uptime),
+            jobs: JobCounts::default(),
+            sessions: self.sessions.len() as u32,
+            connections,
+            sent: row(sum.sent),
+            received: row(sum.received),
+            sockets: SocketReport {
+                send_calls: self.sockets.send_calls,
+                sent_trains: self.sockets.sent_trains,
+                sent_datagrams: self.sockets.sent_datagrams,
+                dropped_datagrams: self.sockets.dropped_datagrams,
+                receive_calls: self.sockets.receive_calls,
+                received_buffers: self.sockets.received_buffers,
+                received_datagrams: self.sockets.received_datagrams,
+            },
+            counters: named.into_iter().chain(drops).collect(),
+        }
+    }
+}
+
+fn arrived(peer: String, file: &FileSummary) -> InboxEntry {
+    InboxEntry {
+        peer,
+        path: file.path.clone().into(),
+        bytes: file.bytes,
+        digest: file.digest_hex(),
+        arrived_unix_ms: unix_ms(),
+    }
+}
+
+/// Free bytes of a directory, and what is wrong with it.
+fn look_at(path: &Path) -> (u64, String) {
+    // A peer's directory is made when the peer is configured, and the inbox with it.
+    if !path.is_dir() {
+        return (0, format!("{} is no directory, or may not be looked at.", path.display()));
+    }
+    match nix::sys::statvfs::statvfs(path) {
+        Ok(found) => (found.blocks_available().saturating_mul(found.fragment_size()), String::new()),
+        Err(errno) => (0, format!("{} cannot be looked at: {errno}.", path.display())),
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The default root.
+const INBOX: &str = "inbox";
+/// Files that are remembered.
+const INBOX_MAX: usize = 1000;
+/// Bytes of their paths: as JSON they grow eightfold at worst, and one answer must not be taken for a client that
+/// never reads.
+const INBOX_PATH_BYTES_MAX: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board() -> Board {
+        Board::new("udpxk1".into(), Settings::of(&Config::default()))
+    }
+
+    fn received(path: &str) -> DaemonEvent {
+        let file = FileSummary {
+            file: 0,
+            path: path.into(),
+            bytes: 2,
+            digest: [0; 32],
+            skipped: false,
+            seconds: 0.0,
+            reread_bytes: 0,
+            rows: Vec::new(),
+        };
+        DaemonEvent::Received { peer: "alice".into(), file }
+    }
+
+    #[test]
+    fn the_inbox_is_bounded_by_files_and_by_their_names() {
+        let mut board = board();
+        for number in 0..INBOX_MAX + 5 {
+            assert!(board.note(received(&format!("/{number}"))).is_some());
+        }
+        assert_eq!(board.inbox(None).count(), INBOX_MAX);
+        assert_eq!(board.inbox(None).next().unwrap().path.to_lossy(), "/5");
+        assert_eq!((board.inbox(Some("alice")).count(), board.inbox(Some("bob")).count()), (INBOX_MAX, 0));
+        for _ in 0..INBOX_MAX {
+            board.note(received(&"\u{1}".repeat(4000)));
+        }
+        let sum: usize = board.inbox(None).map(|entry| entry.path.as_bytes().len()).sum();
+        assert!(sum == board.inbox_path_bytes && sum <= INBOX_PATH_BYTES_MAX, "{sum}");
+        let count =
+            |name| board.stats(0).counters.into_iter().find(|counter| counter.name == name).unwrap().value;
+        assert_eq!((count("files_received"), count("files_received_bytes")), (2005, 4010));
+    }
+
+    #[test]
+    fn an_ended_session_counts_once() {
+        let mut board = board();
+        let from = "127.0.0.1:7".parse().unwrap();
+        let counters = |packets| SessionCounters {
+            received: report::Row { packets, wire_bytes: packets * 1000, ..report::Row::default() },
+            drops: BTreeMap::from([("bad-tag", packets)]),
+            ..SessionCounters::default()
+        };
+        let tally = |packets| {
+            let (peer, counters) = ("alice".into(), counters(packets));
+            let session = SessionTally {
+                session: 3,
+                peer,
+                counters,
+                rtt_us: 5,
+                loss: 0.0,
+                datagram: 9,
+                streams: 1,
+                plain: true,
+            };
+            DaemonEvent::Tally(Box::new(Tally { sessions: vec![session], ..Tally::default() }))
+        };
+        board.note(DaemonEvent::Connected { session: 3, peer: "alice".into(), from });
+        board.note(tally(10));
+        assert_eq!((board.stats(0).received.packets, board.stats(0).sessions), (10, 1));
+        assert_eq!((board.sessions()[0].rtt_us, board.sessions()[0].plain), (5, true));
+        let (code, text, socket) = (crate::Code::Done, String::new(), report::SocketReport::default());
+        let (peer, counters) = ("alice".into(), Box::new(counters(12)));
+        board.note(DaemonEvent::Disconnected { session: 3, peer, from, code, text, socket, counters });
+        // What was on its way when it ended.
+        board.note(tally(11));
+        assert_eq!((board.stats(0).received.packets, board.stats(0).sessions), (12, 0));
+        let drop = board.stats(0).counters.pop().unwrap();
+        assert_eq!((drop.name.as_str(), drop.value), ("drop_bad_tag", 12));
+    }
+}
