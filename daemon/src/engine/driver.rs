@@ -385,6 +385,10 @@ impl Driver {
     fn look_for_silence(&mut self, cx: &mut Cx<'_>) {
         self.check = cx.now + CHECK_EVERY;
         let silent_for = cx.now.saturating_since(self.session.last_heard());
+        // A peer that syncs a large file has nothing to say; that it is there it says when asked.
+        if self.is_waiting() && silent_for >= QUIET / 2 {
+            self.session.probe();
+        }
         if self.is_waiting() && silent_for >= QUIET {
             cx.outbox.push(Report::Quiet { session: self.key, silent_for });
         }

@@ -316,6 +316,13 @@ impl Session {
         self.last_heard
     }
 
+    /// Asks the peer for a sign of life, unless something in flight asks already.
+    pub fn probe(&mut self) {
+        if self.send.in_flight == 0 {
+            self.lanes[0].probe_due = true;
+        }
+    }
+
     /// Sends a PING whose echo comes back as [`Event::Pong`]. At most [`crate::limits::PING_MAX`] bytes.
     ///
     /// # Errors
