@@ -23,27 +23,28 @@ pub(crate) fn run(args: InboxArgs, output: Output) -> Result<(), Failure> {
         match responses.wait(LOOK_UP_EVERY).map_err(|error| ask::failed(&error))? {
             Some(Update::Event(Event::Inbox(entry))) => {
                 files += 1;
-                show(&entry, output);
+                show(&entry, output)?;
             }
             Some(Update::Done(..)) => break,
             Some(Update::Event(_) | Update::Accepted(_)) | None => {}
         }
     }
     if output.json {
-        jsonl::emit("summary", events::object(json!({ "ok": true, "files": files })));
+        jsonl::emit_last("summary", events::object(json!({ "ok": true, "files": files })))
     } else if files == 0 && !output.quiet {
-        say("nothing has arrived since the daemon was started");
+        say("nothing has arrived since the daemon was started\n")
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
-fn show(entry: &InboxEntry, output: Output) {
+fn show(entry: &InboxEntry, output: Output) -> Result<(), Failure> {
     if output.json {
-        jsonl::emit("inbox", ask::fields(entry));
+        jsonl::emit_last("inbox", ask::fields(entry))
     } else {
         let time = jsonl::unix_time(Duration::from_millis(entry.arrived_unix_ms));
         let (peer, path) = (escape::text(&entry.peer), escape::bytes(entry.path.as_bytes()));
-        say(&format!("{time}  {peer}  {}  {path}", units::size(entry.bytes)));
+        say(&format!("{time}  {peer}  {}  {path}\n", units::size(entry.bytes)))
     }
 }
 

@@ -20,15 +20,14 @@ pub(crate) fn run(args: AskArgs, output: Output) -> Result<(), Failure> {
     })?;
     if output.json {
         peers.iter().for_each(|peer| jsonl::emit("peer", ask::fields(peer)));
-        jsonl::emit("summary", events::object(json!({ "ok": true, "peers": peers.len() })));
+        jsonl::emit_last("summary", events::object(json!({ "ok": true, "peers": peers.len() })))
     } else if peers.is_empty() {
-        say("no peer is configured: add a [[peer]] to udpxd.toml");
+        say("no peer is configured: add a [[peer]] to udpxd.toml\n")
     } else {
         let head = ["peer", "connected", "rights", "heard", "key"].map(str::to_owned).to_vec();
         let lines: Vec<_> = [head].into_iter().chain(peers.iter().map(cells)).collect();
-        say(table::aligned(&lines, 5).trim_end());
+        say(&table::aligned(&lines, 5))
     }
-    Ok(())
 }
 
 fn cells(peer: &PeerReport) -> Vec<String> {

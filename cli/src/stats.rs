@@ -23,11 +23,10 @@ pub(crate) fn run(args: AskArgs, output: Output) -> Result<(), Failure> {
         let mut fields = jsonl::Fields::new();
         fields.insert("ok".into(), true.into());
         fields.insert("daemon".into(), ask::fields(&*report).into());
-        jsonl::emit("summary", fields);
+        jsonl::emit_last("summary", fields)
     } else {
-        say(text(&report, &sessions).trim_end());
+        say(&text(&report, &sessions))
     }
-    Ok(())
 }
 
 fn text(report: &DaemonReport, sessions: &[SessionReport]) -> String {

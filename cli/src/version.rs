@@ -31,17 +31,17 @@ pub(crate) fn run(socket: Option<PathBuf>, output: Output) -> Result<(), Failure
         if let Some(report) = &daemon {
             fields.insert("daemon_version".into(), report.version.as_str().into());
         }
-        jsonl::emit("summary", fields);
+        jsonl::emit_last("summary", fields)
     } else {
-        say(&format!("udpxctl {version}"));
+        let mut text = format!("udpxctl {version}\n");
         if let Some(VersionReport { version, schema, protocol, kernel }) = daemon {
             let (version, kernel) = (escape::text(&version), escape::text(&kernel));
-            say(&format!(
-                "udpxd {version} (control schema {schema}, wire version {protocol}, Linux {kernel})"
+            text.push_str(&format!(
+                "udpxd {version} (control schema {schema}, wire version {protocol}, Linux {kernel})\n"
             ));
         }
+        say(&text)
     }
-    Ok(())
 }
 
 fn daemon(socket: Option<PathBuf>) -> Result<VersionReport, Failure> {

@@ -159,16 +159,17 @@ fn a_follower_sees_a_file_arrive_until_it_is_interrupted() {
 #[test]
 fn a_follower_hears_that_the_daemon_ends() {
     let mut daemon = Daemon::start();
-    let follower = daemon.command("inbox -f").spawn().unwrap();
+    let mut follower = daemon.command("inbox -f").spawn().unwrap();
     daemon.push("a.txt");
-    let mut output = BufReader::new(follower.stdout.unwrap());
+    let mut output = BufReader::new(follower.stdout.take().unwrap());
     output.read_line(&mut String::new()).unwrap();
     let begin = Instant::now();
     kill(Pid::from_raw(daemon.child.id() as i32), Signal::SIGTERM).unwrap();
     assert!(daemon.child.wait().unwrap().success());
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     let mut errors = String::new();
-    std::io::Read::read_to_string(&mut follower.stderr.unwrap(), &mut errors).unwrap();
+    std::io::Read::read_to_string(follower.stderr.as_mut().unwrap(), &mut errors).unwrap();
+    assert_eq!(follower.wait().unwrap().code(), Some(75));
     assert!(errors.contains("The daemon is being stopped."), "{errors}");
     assert!(!daemon.socket().exists());
 }
