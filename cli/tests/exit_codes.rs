@@ -146,7 +146,8 @@ fn a_source_that_changes_under_way() {
     let rewrite = |path: &Path| {
         std::fs::OpenOptions::new().write(true).open(path).unwrap().write_all(b"other").unwrap();
     };
-    let changes: [(&[&str], &dyn Fn(&Path)); 4] = [
+    type Change<'a> = (&'static [&'static str], &'a dyn Fn(&Path));
+    let changes: [Change<'_>; 4] = [
         (&["f\" was truncated while it was being sent"], &truncate),
         (&["f\" grew while it was being sent"], &append),
         (&["f\" was rewritten while it was being sent"], &rewrite),
