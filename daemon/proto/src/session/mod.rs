@@ -407,6 +407,7 @@ impl Session {
         let rtt = &self.lanes[0].rtt;
         let mut stats = self.stats.clone();
         stats.in_flight = self.send.in_flight;
+        stats.unique_bytes_received = self.recv.credit.received();
         if rtt.is_sampled() {
             stats.rtt_smoothed_ns = rtt.smoothed();
             stats.rtt_min_ns = rtt.min();

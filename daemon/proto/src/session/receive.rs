@@ -512,7 +512,6 @@ impl Session {
         self.recv.in_air = in_air.min(1 << 40) as u64;
         self.recv.measured = (received, now);
         self.recv.credit.raise(self.recv.in_air);
-        self.stats.unique_bytes_received = received;
     }
 }
 
