@@ -36,8 +36,7 @@ pub mod writers;
 
 use std::sync::Arc;
 
-/// Bytes of a block: the unit of staging, hashing, striping and reading ahead, aligned to the file's offset 0.
-pub const BLOCK: u64 = 1 << 20;
+pub use udpx_proto::BLOCK;
 
 /// Rings the engine after a reply was queued for it; called from worker threads, any number of times.
 pub type Bell = Arc<dyn Fn() + Send + Sync>;

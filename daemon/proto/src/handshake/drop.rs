@@ -1,41 +1,24 @@
 //! Why a datagram of the handshake was not accepted: each that is dropped has one of these names.
 
-macro_rules! reasons {
-    ($($name:ident = $label:literal, $doc:literal;)*) => {
-        /// The named reason for which a datagram of a handshake was dropped.
-        #[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
-        #[non_exhaustive]
-        pub enum HandshakeDrop { $(#[doc = $doc] $name,)* }
+use crate::drop_reason::drop_reasons;
 
-        impl HandshakeDrop {
-            /// All reasons, in the order of their counters.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-            /// How many there are.
-            pub const COUNT: usize = Self::ALL.len();
-
-            /// The name under which the counter is shown.
-            #[must_use]
-            pub const fn label(self) -> &'static str {
-                match self { $(Self::$name => $label,)* }
-            }
-        }
-    };
-}
-
-reasons! {
-    Kind = "handshake-kind", "Not of a kind that is expected here.";
-    Version = "handshake-version", "Another version, and too short or too frequent for an answer.";
-    Length = "handshake-length", "Not the length of its kind.";
-    Reserved = "handshake-reserved", "Reserved bytes or padding are not zero.";
-    Magic = "handshake-magic", "No magic: not ours.";
-    Mac = "handshake-mac", "A wrong MAC: damaged, or the sender does not know the receiver's public key.";
-    Lane = "handshake-lane", "For a handshake with another lane id.";
-    Pattern = "handshake-pattern", "An unknown Noise pattern.";
-    Ticket = "handshake-ticket", "An unknown, spent or expired ticket.";
-    Noise = "handshake-noise", "The Noise message does not open: wrong keys, or damaged.";
-    Params = "handshake-params", "The parameters do not decode or make no sense.";
-    Echo = "cookie-echo", "A COOKIE for another HELLO than the one last sent.";
-    Cookies = "cookie-flood", "More COOKIEs than an honest acceptor sends.";
-    SameVersion = "versions-same", "A VERSIONS reply that names the version which was asked for.";
-    Finished = "handshake-finished", "The handshake is over.";
+drop_reasons! {
+    /// The named reason for which a datagram of a handshake was dropped.
+    HandshakeDrop {
+        Kind = "handshake-kind", "Not of a kind that is expected here.";
+        Version = "handshake-version", "Another version, and too short or too frequent for an answer.";
+        Length = "handshake-length", "Not the length of its kind.";
+        Reserved = "handshake-reserved", "Reserved bytes or padding are not zero.";
+        Magic = "handshake-magic", "No magic: not ours.";
+        Mac = "handshake-mac", "A wrong MAC: damaged, or the sender does not know the receiver's public key.";
+        Lane = "handshake-lane", "For a handshake with another lane id.";
+        Pattern = "handshake-pattern", "An unknown Noise pattern.";
+        Ticket = "handshake-ticket", "An unknown, spent or expired ticket.";
+        Noise = "handshake-noise", "The Noise message does not open: wrong keys, or damaged.";
+        Params = "handshake-params", "The parameters do not decode or make no sense.";
+        Echo = "cookie-echo", "A COOKIE for another HELLO than the one last sent.";
+        Cookies = "cookie-flood", "More COOKIEs than an honest acceptor sends.";
+        SameVersion = "versions-same", "A VERSIONS reply that names the version which was asked for.";
+        Finished = "handshake-finished", "The handshake is over.";
+    }
 }

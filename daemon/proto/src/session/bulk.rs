@@ -151,18 +151,17 @@ impl Session {
         self.send.streams.on_sent(id, payload_bytes);
         self.send.pacer.on_sent(now, wire_bytes, bps);
         self.stats.sent_trains += 1;
-        self.note_sent(now, count, count, wire_bytes, wire_bytes);
+        self.note_sent(count, count, wire_bytes, wire_bytes);
         true
     }
 
     /// Counts what leaves; `eliciting` bytes of it are in flight.
-    pub(super) fn note_sent(&mut self, now: Time, packets: u64, frames: u64, wire: u64, eliciting: u64) {
+    pub(super) fn note_sent(&mut self, packets: u64, frames: u64, wire: u64, eliciting: u64) {
         self.send.in_flight += eliciting;
         self.stats.sent_packets += packets;
         self.stats.sent_frames += frames;
         self.stats.sent_bytes += wire;
         self.stats.in_flight_max = self.stats.in_flight_max.max(self.send.in_flight);
-        self.last_sent = now;
     }
 
     /// Begins a new key epoch on a lane, if one is due.

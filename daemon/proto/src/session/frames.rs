@@ -366,6 +366,6 @@ impl Session {
         control.packets += 1;
         control.frames += frames;
         control.wire_bytes += wire as u64;
-        self.note_sent(now, 1, frames, wire as u64, eliciting);
+        self.note_sent(1, frames, wire as u64, eliciting);
     }
 }

@@ -61,7 +61,6 @@ pub struct Session {
     pings: VecDeque<Vec<u8>>,
     pongs: VecDeque<Vec<u8>>,
     last_heard: Time,
-    last_sent: Time,
     /// Plaintext of a packet being received.
     scratch: Vec<u8>,
     stats: SessionStats,
@@ -168,7 +167,6 @@ impl Session {
             pings: VecDeque::new(),
             pongs: VecDeque::new(),
             last_heard: now,
-            last_sent: now,
             scratch: vec![0; usize::from(u16::MAX)],
             stats: SessionStats::default(),
         };
