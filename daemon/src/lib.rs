@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod embedded;
 mod engine;
 pub mod identity;
+pub mod jobs;
 pub mod liveness;
 pub mod notify;
 pub mod relay;

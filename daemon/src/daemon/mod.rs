@@ -20,6 +20,7 @@ use crate::engine::access::{Access, Peers};
 use crate::engine::report::{Command, Report};
 use crate::engine::{EngineConfig, EngineHandle};
 use crate::identity::{self, IdentityError};
+use crate::jobs::LedgerError;
 use crate::liveness::Watch;
 use crate::report::{FileSummary, SessionCounters, SocketReport, Tally};
 use crate::storage::orphans::remove_orphans;
@@ -53,6 +54,9 @@ pub enum DaemonError {
     /// There is no control socket.
     #[error("{0} The setting is: control.")]
     Control(#[from] BindError),
+    /// There is no job table.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The engine's thread ended though nobody wanted it to.
     #[error("The engine has stopped by itself; this is a bug: please report it with the log.")]
     EngineGone,
@@ -69,6 +73,7 @@ impl DaemonError {
             Self::Bind(_) => Code::Io,
             Self::Control(BindError::NotASocket(_) | BindError::PathTooLong(_)) => Code::Config,
             Self::Control(_) => Code::Io,
+            Self::Ledger(error) => error.code(),
             Self::EngineGone => Code::Bug,
         }
     }
