@@ -11,6 +11,7 @@
 //! [`liveness`] and [`notify`] keep the service manager informed.
 
 pub mod bug;
+mod calls;
 pub mod conductor;
 pub mod config;
 pub mod daemon;

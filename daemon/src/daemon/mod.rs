@@ -196,6 +196,7 @@ impl Daemon {
             receive_buffer: config.receive_buffer,
             gso: config.gso,
             mtu_max: config.mtu_max,
+            bell: None,
             #[cfg(test)]
             inject: None,
         });

@@ -196,6 +196,7 @@ impl Engine {
             self.keep_house(now);
         }
         self.outbox.pump();
+        self.outbox.ring();
     }
 
     fn take_commands(&mut self, now: Time) {

@@ -43,6 +43,7 @@ impl Pair {
             receive_buffer: 8 << 20,
             gso: true,
             mtu_max: 1500,
+            bell: None,
             inject: None,
         };
         let peer = server.public();
@@ -54,7 +55,16 @@ impl Pair {
         let sender = EngineHandle::start(EngineConfig { inject: Some(inject), ..sender }).unwrap();
         let policy = RatePolicy::Adaptive;
         let timeout = Duration::from_secs(10);
-        sender.send(Command::Connect(Box::new(Connect { tag: 1, address, peer, policy, plain, timeout })));
+        sender.send(Command::Connect(Box::new(Connect {
+            tag: 1,
+            address,
+            peer,
+            policy,
+            plain,
+            gso: true,
+            mtu_max: 9000,
+            timeout,
+        })));
         let session = match sender.next(timeout).unwrap() {
             Some(Report::Connected { session, .. }) => session,
             other => panic!("{other:?}"),

@@ -115,7 +115,7 @@ impl Receiver {
     /// The same, by another way.
     pub(crate) fn request_to(&self, addresses: Vec<SocketAddr>, files: Vec<PushFile>) -> PushRequest {
         let mut request = self.request(files);
-        request.call.addresses = addresses;
+        request.call.way.addresses = addresses;
         request
     }
 
