@@ -9,7 +9,7 @@ use udpx_control::schema::{
     Counter, DaemonReport, InboxEntry, JobCounts, PeerReport, RootReport, Row, SessionReport, SocketReport,
 };
 
-use crate::config::{Config, Peer};
+use crate::config::{Config, INBOX, Peer, Rights};
 use crate::daemon::DaemonEvent;
 use crate::identity;
 use crate::report::{self, FileSummary, SessionCounters, SessionTally, Tally};
@@ -28,21 +28,26 @@ impl Settings {
         let own =
             config.peers.iter().filter_map(|peer| peer.inbox.clone().map(|inbox| (root_of(peer), inbox)));
         roots.extend(own);
+        roots.extend(config.roots.iter().map(|(name, root)| (name.clone(), root.path.clone())));
         Self { peers: config.peers.iter().map(peer_report).collect(), roots }
     }
 }
 
 fn peer_report(peer: &Peer) -> PeerReport {
-    let root = root_of(peer);
-    let granted = |right: bool| if right { vec![root.clone()] } else { Vec::new() };
+    let own = (root_of(peer), peer.rights);
+    let others = peer.roots.iter().map(|(name, &rights)| (name.clone(), rights));
+    let roots: Vec<(String, Rights)> = [own].into_iter().chain(others).collect();
+    let granted = |right: fn(&Rights) -> bool| {
+        roots.iter().filter(|(_, rights)| right(rights)).map(|(name, _)| name.clone()).collect()
+    };
     PeerReport {
         peer: peer.name.clone(),
         key: identity::key_text(&peer.key),
         addresses: Vec::new(),
         sessions: 0,
-        read: granted(peer.rights.read),
-        list: granted(peer.rights.list),
-        write: granted(peer.rights.write),
+        read: granted(|rights| rights.read),
+        list: granted(|rights| rights.list),
+        write: granted(|rights| rights.write),
         plain: peer.plain,
         limit_bps: None,
         heard_unix_ms: None,
@@ -329,8 +334,6 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The default root.
-const INBOX: &str = "inbox";
 /// Files that are remembered.
 const INBOX_MAX: usize = 1000;
 /// Bytes of their paths: as JSON they grow eightfold at worst, and one answer must not be taken for a client that

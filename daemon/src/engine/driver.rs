@@ -23,7 +23,7 @@ use super::workers::Queue;
 use crate::identity::OsRandom;
 use crate::report::{Row, SessionCounters, SessionTally, SocketReport};
 use crate::transfer::put::{News, Put};
-use crate::transfer::take::{Outcome, Take, TakeCx};
+use crate::transfer::take::{self, Outcome, Take, TakeCx};
 use crate::transfer::{Failure, Mail};
 
 /// What a driver needs of the engine while it handles something.
@@ -363,13 +363,13 @@ impl Driver {
         new
     }
 
-    /// Whose rights count, if the peer may do this.
+    /// The place of a root that the peer names, if it may do this there.
     ///
     /// # Errors
     /// What it is to be told.
-    pub(super) fn access(&self, right: Right) -> Result<&Access, Failure> {
+    pub(super) fn place(&self, root: &str, right: Right) -> Result<take::Place, Failure> {
         match &self.peer {
-            Peer::Known(access) => access.check(right).map(|()| access.as_ref()),
+            Peer::Known(access) => access.place(root, right),
             Peer::Server { .. } | Peer::Unknown { .. } => {
                 Err(Failure::new(Code::Refused, "This end of the session has no files for others."))
             }

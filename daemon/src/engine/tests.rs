@@ -10,7 +10,7 @@ use udpx_proto::{Code, RatePolicy};
 use udpx_udp::Errno;
 use udpx_udp::testing::{Fault, FaultPlan, Recording, SendInjector};
 
-use super::access::{Access, Peers};
+use super::access::{Access, Peers, Root};
 use super::report::{Command, Connect, Report, Task};
 use super::{EngineConfig, EngineHandle};
 use crate::config::Rights;
@@ -33,8 +33,8 @@ impl Pair {
         let (server, client) = (identity::ephemeral().unwrap(), identity::ephemeral().unwrap());
         let vault = Arc::new(RootVault::open(directory.path()).unwrap());
         let place = Place { vault, root: directory.path().into() };
-        let access =
-            Access { key: client.public(), name: "client".into(), plain, rights: Rights::default(), place };
+        let roots = vec![Root::inbox(Rights::default(), place)];
+        let access = Access { key: client.public(), name: "client".into(), plain, roots };
         let config = |identity, listen, peers| EngineConfig {
             identity,
             listen,
