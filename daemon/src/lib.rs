@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod embedded;
 mod engine;
 pub mod identity;
+pub mod lend;
 pub mod liveness;
 pub mod notify;
 pub mod relay;

@@ -141,7 +141,8 @@ impl LentVault {
         match self.calls.try_send(LentCall { job: self.job, operation, answer }) {
             Ok(()) => (self.bell)(),
             Err(crossbeam_channel::TrySendError::Full(call)) => {
-                let text = format!("{:?} has to wait for too many others; try again later.", call.answer.path);
+                let text =
+                    format!("{:?} has to wait for too many others; try again later.", call.answer.path);
                 call.answer.fail(Code::TryAgain, text);
             }
             // Dropped, and so answered.
@@ -164,7 +165,9 @@ impl Vault for LentVault {
     }
 
     fn list(&self, path: Option<&RelPath>) -> Result<Listing, SourceError> {
-        Err(SourceError::Unreadable(path.map_or_else(|| self.base.clone(), |path| self.base.join(path.as_path()))))
+        Err(SourceError::Unreadable(
+            path.map_or_else(|| self.base.clone(), |path| self.base.join(path.as_path())),
+        ))
     }
 
     fn as_lent(&self) -> Option<&LentVault> {
@@ -226,7 +229,9 @@ impl Errand {
             LentFailure::Failed { code, text, .. } => VaultError::Lent { code, text },
         };
         let confused = || {
-            let text = format!("The process that lent {path:?} did something else; install the same version of udpxctl and udpxd.");
+            let text = format!(
+                "The process that lent {path:?} did something else; install the same version of udpxctl and udpxd."
+            );
             VaultError::Lent { code: Code::Protocol, text }
         };
         match (self, outcome) {
@@ -367,8 +372,12 @@ impl Answers {
                 None => Routed::Clerk(ClerkJob::Commit { tag, vault, part, finish }),
                 Some((lender, place)) => {
                     let (path, name) = (place.dir_path.join(&place.name), place.part_name.clone());
-                    let operation =
-                        LentOperation::Commit { path: path.clone(), part: name, if_exists: place.if_exists, finish };
+                    let operation = LentOperation::Commit {
+                        path: path.clone(),
+                        part: name,
+                        if_exists: place.if_exists,
+                        finish,
+                    };
                     let poisoned = part.is_poisoned().then(|| VaultError::Poisoned(path.clone()));
                     let lender = lender.clone();
                     self.call(&lender, operation, path, Errand::Commit { tag, part }, poisoned)

@@ -28,7 +28,7 @@ pub mod digest;
 pub mod fileops;
 pub mod lender;
 pub mod listing;
-mod named;
+pub(crate) mod named;
 pub mod orphans;
 pub mod part;
 pub mod path;

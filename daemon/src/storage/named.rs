@@ -62,8 +62,7 @@ impl RootVault {
     /// # Errors
     /// [`VaultError`].
     pub(crate) fn remove_named(&self, path: &RelPath, part: &OsStr) -> Result<(), VaultError> {
-        let removed =
-            self.existing_directory(path.parent()).and_then(|dir| self.ops.unlink(&dir, part));
+        let removed = self.existing_directory(path.parent()).and_then(|dir| self.ops.unlink(&dir, part));
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(VaultError::at(&self.shown(path.parent()).join(part), "removed", error))

@@ -153,7 +153,7 @@ pub enum VaultError {
 
 impl VaultError {
     /// Sorts what a call on `path` failed with.
-    pub(super) fn at(path: &Path, action: &'static str, error: io::Error) -> Self {
+    pub(crate) fn at(path: &Path, action: &'static str, error: io::Error) -> Self {
         let path = path.to_path_buf();
         match error.raw_os_error() {
             Some(libc::ENOENT) => VaultError::NotFound(path),

@@ -357,7 +357,7 @@ impl std::fmt::Debug for Source {
 
 impl SourceError {
     /// Sorts what opening `path` failed with.
-    pub(super) fn at_open(path: &Path, error: io::Error) -> Self {
+    pub(crate) fn at_open(path: &Path, error: io::Error) -> Self {
         let path = path.to_path_buf();
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => SourceError::NotFound(path),
