@@ -15,6 +15,7 @@ mod inbox;
 mod interrupt;
 mod jsonl;
 mod key;
+mod lend;
 mod ls;
 mod names;
 mod peer_list;
