@@ -5,18 +5,26 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use udpxd::PublicKey;
+use udpxd::{Code, PublicKey};
 
 use crate::{peers, values};
 
 /// Moves files between machines over UDP: encrypted, verified, fast.
 #[derive(Debug, Parser)]
 #[command(name = "udpxctl", version, arg_required_else_help = true, infer_long_args = false)]
+#[command(after_long_help = exit_codes())]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) output: Output,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The end of `--help`: the exit codes, from the one table.
+fn exit_codes() -> String {
+    let line = |code: &Code| format!("  {:>3}  {}\n", code.exit(), code.text());
+    let lines: String = Code::ALL.iter().map(line).collect();
+    format!("Exit codes (docs/ERRORS.md says what to do about each):\n{lines}")
 }
 
 /// How a command speaks.
@@ -55,6 +63,9 @@ pub(crate) enum Command {
     Stats(AskArgs),
     /// Print the version, and that of the daemon if one runs
     Version(AskArgs),
+    /// Panic, as a bug would, to see what becomes of it
+    #[command(hide = true)]
+    Panic,
     /// The receiving process of a demo
     #[command(hide = true)]
     DemoReceiver(ReceiverArgs),
