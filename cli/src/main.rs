@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         Command::Inbox(args) => inbox::run(args, output),
         Command::Stats(args) => stats::run(args, output),
         Command::Version(args) => version::run(args.socket, output),
+        Command::Panic => panic!("as asked"),
         Command::DemoReceiver(args) => demo::receiver::run(args),
         Command::DemoRelay(args) => demo::relay::run(&args),
         Command::BenchReceive(args) => bench::receive(args),

@@ -6,6 +6,7 @@ mod transfer;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use udpxd::Code;
 
 pub(crate) use demo::{BenchPushArgs, BenchReceiveArgs, DemoArgs, PathArgs, ReceiverArgs, RelayArgs};
 pub(crate) use transfer::{Carrying, IfExists, LsArgs, PingArgs, PullArgs, PushArgs, Reach, Sending};
@@ -13,11 +14,19 @@ pub(crate) use transfer::{Carrying, IfExists, LsArgs, PingArgs, PullArgs, PushAr
 /// Moves files between machines over UDP: encrypted, verified, fast.
 #[derive(Debug, Parser)]
 #[command(name = "udpxctl", version, arg_required_else_help = true, infer_long_args = false)]
+#[command(after_long_help = exit_codes())]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) output: Output,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The end of `--help`: the exit codes, from the one table.
+fn exit_codes() -> String {
+    let line = |code: &Code| format!("  {:>3}  {}\n", code.exit(), code.text());
+    let lines: String = Code::ALL.iter().map(line).collect();
+    format!("Exit codes (docs/ERRORS.md says what to do about each):\n{lines}")
 }
 
 /// How a command speaks.
@@ -56,6 +65,9 @@ pub(crate) enum Command {
     Stats(AskArgs),
     /// Print the version, and that of the daemon if one runs
     Version(AskArgs),
+    /// Panic, as a bug would, to see what becomes of it
+    #[command(hide = true)]
+    Panic,
     /// The receiving process of a demo
     #[command(hide = true)]
     DemoReceiver(ReceiverArgs),
