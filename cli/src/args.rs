@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use udpxd::PublicKey;
 
+use crate::root::RootArgs;
 use crate::{peers, values};
 
 /// Moves files between machines over UDP: encrypted, verified, fast.
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Peers(AskArgs),
     /// List what has arrived since the daemon was started
     Inbox(InboxArgs),
+    /// Add, list and remove places where files of peers may go
+    Root(RootArgs),
     /// Print the daemon's sessions and counters
     Stats(AskArgs),
     /// Print the version, and that of the daemon if one runs
