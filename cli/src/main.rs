@@ -15,6 +15,7 @@ mod inbox;
 mod interrupt;
 mod jsonl;
 mod key;
+mod lend;
 mod ls;
 mod names;
 mod peer_list;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Root(args) => root::run(args, output),
         Command::Stats(args) => stats::run(args, output),
         Command::Version(args) => version::run(args.socket, output),
+        Command::Panic => panic!("as asked"),
         Command::DemoReceiver(args) => demo::receiver::run(args),
         Command::DemoRelay(args) => demo::relay::run(&args),
         Command::BenchReceive(args) => bench::receive(args),
