@@ -26,6 +26,7 @@ mod progress;
 mod pull;
 mod push;
 mod remote;
+mod root;
 mod run;
 mod stats;
 mod table;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Key(args) => key::run(args, output),
         Command::Peers(args) => peer_list::run(args, output),
         Command::Inbox(args) => inbox::run(args, output),
+        Command::Root(args) => root::run(args, output),
         Command::Stats(args) => stats::run(args, output),
         Command::Version(args) => version::run(args.socket, output),
         Command::Panic => panic!("as asked"),

@@ -27,6 +27,8 @@ pub mod relay;
 pub mod report;
 pub mod storage;
 mod transfer;
+#[cfg(test)]
+mod unprivileged;
 
 pub use udpx_proto::handshake::{PublicKey, StaticSecret};
 pub use udpx_proto::messages::IfExists;

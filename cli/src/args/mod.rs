@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use udpxd::Code;
 
+use crate::root::RootArgs;
+
 pub(crate) use demo::{BenchPushArgs, BenchReceiveArgs, DemoArgs, PathArgs, ReceiverArgs, RelayArgs};
 pub(crate) use transfer::{Carrying, IfExists, LsArgs, PingArgs, PullArgs, PushArgs, Reach, Sending};
 
@@ -61,6 +63,8 @@ pub(crate) enum Command {
     Peers(AskArgs),
     /// List what has arrived since the daemon was started
     Inbox(InboxArgs),
+    /// Add, list and remove places where files of peers may go
+    Root(RootArgs),
     /// Print the daemon's sessions and counters
     Stats(AskArgs),
     /// Print the version, and that of the daemon if one runs

@@ -9,6 +9,7 @@ use udpx_control::schema::{
     Counter, DaemonReport, InboxEntry, JobCounts, PeerReport, RootReport, Row, SessionReport, SocketReport,
 };
 
+use super::roots::problem;
 use crate::config::{Config, INBOX, Peer, Rights};
 use crate::daemon::DaemonEvent;
 use crate::identity;
@@ -18,17 +19,32 @@ use crate::report::{self, FileSummary, SessionCounters, SessionTally, Tally};
 #[derive(Debug)]
 pub(super) struct Settings {
     peers: Vec<PeerReport>,
-    /// Name and directory, the default one first.
-    roots: Vec<(String, PathBuf)>,
+    /// The default one first.
+    roots: Vec<Place>,
+}
+
+/// A root as it is set.
+#[derive(Debug)]
+struct Place {
+    name: String,
+    path: PathBuf,
+    /// A peer may write there, so the daemon has to.
+    is_written: bool,
 }
 
 impl Settings {
     pub(super) fn of(config: &Config) -> Self {
-        let mut roots = vec![(INBOX.to_owned(), config.inbox.clone())];
-        let own =
-            config.peers.iter().filter_map(|peer| peer.inbox.clone().map(|inbox| (root_of(peer), inbox)));
-        roots.extend(own);
-        roots.extend(config.roots.iter().map(|(name, root)| (name.clone(), root.path.clone())));
+        let mut roots = vec![Place { name: INBOX.into(), path: config.inbox.clone(), is_written: true }];
+        let own = |peer: &Peer| {
+            let path = peer.inbox.clone()?;
+            Some(Place { name: root_of(peer), path, is_written: peer.rights.write })
+        };
+        roots.extend(config.peers.iter().filter_map(own));
+        roots.extend(config.roots.iter().map(|(name, root)| {
+            let may_write = |peer: &Peer| peer.roots.get(name).is_some_and(|rights| rights.write);
+            let is_written = config.peers.iter().any(may_write);
+            Place { name: name.clone(), path: root.path.clone(), is_written }
+        }));
         Self { peers: config.peers.iter().map(peer_report).collect(), roots }
     }
 }
@@ -216,15 +232,12 @@ impl Board {
     }
 
     pub(super) fn roots(&self) -> Vec<RootReport> {
-        let report = |(root, path): &(String, PathBuf)| {
-            let (free_bytes, problem) = look_at(path);
-            RootReport {
-                root: root.clone(),
-                path: path.clone().into(),
-                default: root == INBOX,
-                free_bytes,
-                problem,
-            }
+        let report = |place: &Place| RootReport {
+            root: place.name.clone(),
+            path: place.path.clone().into(),
+            default: place.name == INBOX,
+            free_bytes: free_bytes(&place.path),
+            problem: problem(&place.path, place.is_written),
         };
         self.settings.roots.iter().map(report).collect()
     }
@@ -313,16 +326,10 @@ fn arrived(peer: String, file: &FileSummary) -> InboxEntry {
     }
 }
 
-/// Free bytes of a directory, and what is wrong with it.
-fn look_at(path: &Path) -> (u64, String) {
-    // A peer's directory is made when the peer is configured, and the inbox with it.
-    if !path.is_dir() {
-        return (0, format!("{} is no directory, or may not be looked at.", path.display()));
-    }
-    match nix::sys::statvfs::statvfs(path) {
-        Ok(found) => (found.blocks_available().saturating_mul(found.fragment_size()), String::new()),
-        Err(errno) => (0, format!("{} cannot be looked at: {errno}.", path.display())),
-    }
+/// Bytes free for the daemon; 0 where nobody can say.
+fn free_bytes(path: &Path) -> u64 {
+    let found = nix::sys::statvfs::statvfs(path);
+    found.map_or(0, |found| found.blocks_available().saturating_mul(found.fragment_size()))
 }
 
 fn micros(time: Duration) -> u64 {

@@ -13,6 +13,8 @@ mod access;
 mod answer;
 mod board;
 mod place;
+pub(crate) mod roots;
+mod sandbox;
 mod server;
 
 use std::cell::Cell;

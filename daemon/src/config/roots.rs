@@ -49,20 +49,42 @@ impl Config {
         Ok(())
     }
 
-    /// This configuration with the roots that were added by command. A name of the configuration's own stays what it
-    /// says.
+    /// This configuration with the roots that were added by command. What the configuration says itself counts: one
+    /// of the same name, or in the way of a place of it, is left out.
     #[must_use]
     pub fn with_roots(&self, added: &BTreeMap<String, PathBuf>) -> Self {
         let mut config = self.clone();
         for (name, path) in added {
-            let root = || Root { path: path.clone(), source: RootSource::Command };
-            config.roots.entry(name.clone()).or_insert_with(root);
+            if config.roots.contains_key(name) {
+                tracing::warn!(
+                    root = name,
+                    "a root that was added by command is not used: udpxd.toml has one of that name"
+                );
+            } else if let Some((place, what)) = config.overlapping(path) {
+                tracing::warn!(
+                    root = name,
+                    ?path,
+                    ?place,
+                    "a root that was added by command is not used: it overlaps {what}"
+                );
+            } else {
+                config.roots.insert(name.clone(), Root { path: path.clone(), source: RootSource::Command });
+            }
         }
         config
     }
 
     /// A place of the daemon that `path` is in, or that is in `path`; and what it is, in words.
-    pub(crate) fn overlapping(&self, path: &Path) -> Option<(PathBuf, String)> {
+    fn overlapping(&self, path: &Path) -> Option<(PathBuf, String)> {
+        self.overlapping_as(path, plain)
+    }
+
+    /// The same of places as `resolved` makes them.
+    pub(crate) fn overlapping_as(
+        &self,
+        path: &Path,
+        resolved: impl Fn(&Path) -> PathBuf,
+    ) -> Option<(PathBuf, String)> {
         let inboxes = self.peers.iter().filter_map(|peer| {
             let inbox = peer.inbox.clone()?;
             Some((inbox, format!("the inbox of peer {:?}", peer.name)))
@@ -73,14 +95,10 @@ impl Config {
             (self.state_directory(), "the directory of udpxd itself,".to_owned()),
             (self.identity.clone(), "the key".to_owned()),
         ];
-        roots.chain(inboxes).chain(own).find(|(place, _)| overlap(place, path))
+        let path = resolved(path);
+        let overlaps = |place: &Path| place.starts_with(&path) || path.starts_with(place);
+        roots.chain(inboxes).chain(own).find(|(place, _)| overlaps(&resolved(place)))
     }
-}
-
-/// Whether one of two places is in the other, as far as their names tell.
-fn overlap(a: &Path, b: &Path) -> bool {
-    let (a, b) = (plain(a), plain(b));
-    a.starts_with(&b) || b.starts_with(&a)
 }
 
 /// Without `.` and `..`.
