@@ -18,7 +18,7 @@ use super::sandbox::{Sandbox, for_shell, is_in_home};
 use crate::config::{Config, INBOX, OVERLAP_REMEDY, ROOT_NAME_RULE, is_root_name};
 
 /// The roots of the configuration, and those that were added.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RootBook {
     configured: Config,
     added: BTreeMap<String, PathBuf>,

@@ -130,11 +130,6 @@ impl Outcomes {
         self.all.get(&source)
     }
 
-    /// Whether a file is durable at its receiver, or was left there: it need not be sent again.
-    pub(crate) fn is_done(&self, source: u32) -> bool {
-        self.of(source).is_some_and(|file| file.error.is_none())
-    }
-
     /// All of them, by source.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &FileReport)> {
         self.all.iter().map(|(&source, file)| (source, file))
@@ -332,7 +327,7 @@ pub(super) mod tests {
         let report = record.report();
         assert_eq!((report.job, report.files, report.retries, report.sources_total), (7, 1, 3, 2));
         assert_eq!((report.destination.root.as_str(), report.limit_bps), ("disk", Some(9)));
-        assert!(record.files.is_done(1) && !record.files.is_done(0) && record.needs_owner());
+        assert!(record.files.done() == 1 && record.needs_owner());
     }
 
     #[test]
