@@ -55,6 +55,9 @@ pub(crate) enum Command {
     Stats(AskArgs),
     /// Print the version, and that of the daemon if one runs
     Version(AskArgs),
+    /// A process that opens and renames a user's files for jobs of the daemon
+    #[command(hide = true)]
+    Agent(AgentArgs),
     /// The receiving process of a demo
     #[command(hide = true)]
     DemoReceiver(ReceiverArgs),
@@ -260,6 +263,16 @@ pub(crate) struct PathArgs {
     /// Rate of the path, e.g. 1gbit
     #[arg(long = "rate", value_name = "RATE", value_parser = values::rate)]
     pub(crate) path_rate: Option<u64>,
+}
+
+/// What it may open comes on standard input.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// Jobs of this user
+    #[arg(required = true, value_name = "JOB")]
+    pub(crate) jobs: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) socket: AskArgs,
 }
 
 #[derive(Debug, Args)]
