@@ -28,6 +28,7 @@ mod progress;
 mod pull;
 mod push;
 mod remote;
+mod root;
 mod run;
 mod stats;
 mod table;
@@ -62,9 +63,11 @@ fn main() -> ExitCode {
         Command::Key(args) => key::run(args, output),
         Command::Peers(args) => peer_list::run(args, output),
         Command::Inbox(args) => inbox::run(args, output),
+        Command::Root(args) => root::run(args, output),
         Command::Stats(args) => stats::run(args, output),
         Command::Version(args) => version::run(args.socket, output),
         Command::Agent(args) => agent::run(args),
+        Command::Panic => panic!("as asked"),
         Command::DemoReceiver(args) => demo::receiver::run(args),
         Command::DemoRelay(args) => demo::relay::run(&args),
         Command::BenchReceive(args) => bench::receive(args),

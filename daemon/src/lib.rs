@@ -12,12 +12,14 @@
 //! [`liveness`] and [`notify`] keep the service manager informed.
 
 pub mod bug;
+mod calls;
 pub mod conductor;
 pub mod config;
 pub mod daemon;
 pub mod embedded;
 mod engine;
 pub mod identity;
+pub mod jobs;
 pub mod lend;
 pub mod liveness;
 pub mod notify;
@@ -25,6 +27,8 @@ pub mod relay;
 pub mod report;
 pub mod storage;
 mod transfer;
+#[cfg(test)]
+mod unprivileged;
 
 pub use udpx_proto::handshake::{PublicKey, StaticSecret};
 pub use udpx_proto::messages::IfExists;

@@ -236,7 +236,7 @@ fn a_file_is_passed_and_another_comes_back() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"passed").unwrap();
     let push = Push {
-        sources: vec![Local { path: "/f".into(), how: How::Fd }],
+        sources: vec![Local { path: "/f".into(), how: How::Fd, bytes: None }],
         destinations: Vec::new(),
         options: TransferOptions::default(),
     };

@@ -14,6 +14,8 @@ mod answer;
 mod board;
 pub mod lending;
 mod place;
+pub(crate) mod roots;
+mod sandbox;
 mod server;
 
 use std::cell::Cell;
