@@ -65,7 +65,10 @@ impl LentAnswer {
 impl Drop for LentAnswer {
     fn drop(&mut self) {
         if self.whom.is_some() {
-            let text = format!("The process that lent {:?} is gone; run the command again.", self.path);
+            let text = format!(
+                "{:?} is out of reach: the process that lent it is gone; run the command again.",
+                self.path
+            );
             self.give(Err(LentFailure::Failed { code: Code::TryAgain, text, renamed: false }));
         }
     }
@@ -80,7 +83,7 @@ impl Errand {
         };
         let confused = || {
             let text = format!(
-                "The process that lent {path:?} did something else; install the same version of udpxctl and udpxd."
+                "{path:?} was lent by a process that did something else than it was asked for; install the same version of udpxctl and udpxd."
             );
             VaultError::Lent { code: Code::Protocol, text }
         };
