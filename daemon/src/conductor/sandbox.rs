@@ -121,7 +121,7 @@ fn is_plain(text: &[u8]) -> bool {
 /// What ProtectHome= is about.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 /// Where systemd has the nodes that it puts in the place of what shall not be seen.
-const INACCESSIBLE: &[u8] = b"systemd/inaccessible";
+const INACCESSIBLE: &[u8] = b"/inaccessible/dir";
 
 /// Whether ProtectHome= is about a path.
 pub(super) fn is_in_home(path: &Path) -> bool {
