@@ -238,11 +238,14 @@ const ROOTS_ADDED_MAX: usize = 256;
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
 
     use tempfile::TempDir;
 
     use super::*;
     use crate::config::{Root, RootSource};
+    use crate::jobs::ledger::Ledger;
+    use crate::jobs::record::History;
     use crate::unprivileged::is_this_user;
 
     struct Lab {
@@ -313,6 +316,22 @@ mod tests {
         let (book, change) = book.changed(&Roots::Remove { root: root.clone() }).unwrap().unwrap();
         assert!(book.added.is_empty() && change == RootChange::Removed(root.clone()));
         assert!(lab.book.changed(&Roots::Remove { root }).is_err());
+    }
+
+    #[test]
+    fn a_root_survives_a_restart_by_the_ledger() {
+        let lab = Lab::new();
+        let state = lab.book.configured.state_directory();
+        let open = || Ledger::open(&state, History::default(), Arc::new(|| {})).unwrap();
+        let add = Roots::Add { root: "a".into(), path: lab.place("b/../a").into() };
+        let (_, change) = lab.book.changed(&add).unwrap().unwrap();
+        let (mut ledger, kept) = open();
+        assert!(kept.roots.is_empty());
+        let RootChange::Set(name, path) = change else { panic!("{change:?}") };
+        ledger.set_root(&name, &path);
+        drop(ledger);
+        let book = RootBook::new(lab.book.configured.clone(), open().1.roots);
+        assert_eq!(book.in_force().roots["a"], Root { path: lab.place("a"), source: RootSource::Command });
     }
 
     #[test]
