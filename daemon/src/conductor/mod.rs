@@ -12,6 +12,7 @@
 mod access;
 mod answer;
 mod board;
+pub mod lending;
 mod place;
 pub(crate) mod roots;
 mod sandbox;

@@ -1,5 +1,7 @@
 //! Two engines in this process, with something between their sockets and the kernel.
 
+mod lent;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -33,7 +35,8 @@ impl Pair {
         let (server, client) = (identity::ephemeral().unwrap(), identity::ephemeral().unwrap());
         let vault = Arc::new(RootVault::open(directory.path()).unwrap());
         let place = Place { vault, root: directory.path().into() };
-        let roots = vec![Root::inbox(Rights::default(), place)];
+        let rights = Rights { read: true, ..Rights::default() };
+        let roots = vec![Root::inbox(rights, place)];
         let access = Access { key: client.public(), name: "client".into(), plain, roots };
         let config = |identity, listen, peers| EngineConfig {
             identity,

@@ -429,3 +429,80 @@ pub(crate) enum Routed {
     /// It has come to its end already.
     Reply(WriteReply),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(tag: u64, vault: &LentVault) -> ClerkJob {
+        let spec = PartSpec { size: Some(1), if_exists: IfExists::Replace, nonce: tag };
+        let path = RelPath::parse("f").unwrap_or_else(|error| unreachable!("{error}"));
+        ClerkJob::Create { tag, vault: Arc::new(vault.clone()), path, spec }
+    }
+
+    fn bell() -> Bell {
+        Arc::new(|| {})
+    }
+
+    fn failure(answered: Option<Answered>) -> (u64, Code) {
+        match answered {
+            Some(Answered::Reply(WriteReply::Created {
+                tag,
+                result: Err(VaultError::Lent { code, .. }),
+            })) => (tag, code),
+            _ => panic!("no failure"),
+        }
+    }
+
+    #[test]
+    fn a_full_queue_is_an_error_at_once_and_a_dropped_call_too() {
+        let answers = Answers::new(&bell());
+        let (calls, queue) = bounded(1);
+        let vault = LentVault::new(1, "/home/alice".into(), calls, bell());
+        assert!(matches!(answers.route(create(1, &vault)), Routed::Sent) && answers.next().is_none());
+        assert!(matches!(answers.route(create(2, &vault)), Routed::Sent));
+        assert_eq!(failure(answers.next()), (2, Code::TryAgain));
+        let LentCall { job, operation, answer } = queue.recv().unwrap();
+        let part = OsString::from(".udpx-0000000000000001.part");
+        let path = PathBuf::from("/home/alice/f");
+        assert_eq!(operation, LentOperation::Create { path, part, if_exists: IfExists::Replace });
+        assert_eq!((job, answer.path()), (1, Path::new("/home/alice/f")));
+        drop(answer);
+        assert_eq!(failure(answers.next()), (1, Code::TryAgain));
+        drop(queue);
+        assert!(matches!(answers.route(create(3, &vault)), Routed::Sent));
+        assert_eq!(failure(answers.next()), (3, Code::TryAgain));
+        assert_eq!(answers.asker.under_way.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn answers_always_find_room() {
+        let answers = Answers::new(&bell());
+        let (calls, queue) = bounded(2 * LENT_CALLS_MAX);
+        let vault = LentVault::new(1, "/".into(), calls, bell());
+        for tag in 0..LENT_CALLS_MAX as u64 {
+            assert!(matches!(answers.route(create(tag, &vault)), Routed::Sent));
+        }
+        assert!(matches!(answers.route(create(0, &vault)), Routed::Reply(_)), "one too many");
+        queue.try_iter().for_each(|call| call.answer.complete(Err(LentFailure::IsDirectory)));
+        let mut count = 0;
+        while let Some(Answered::Reply(WriteReply::Created { result, .. })) = answers.next() {
+            assert!(matches!(result, Err(VaultError::IsDirectory(_))));
+            count += 1;
+        }
+        assert_eq!(count, LENT_CALLS_MAX);
+        assert!(matches!(answers.route(create(0, &vault)), Routed::Sent));
+    }
+
+    #[test]
+    fn what_does_not_belong_to_an_operation_is_an_error() {
+        let answers = Answers::new(&bell());
+        let (calls, queue) = bounded(4);
+        let vault = LentVault::new(1, "/".into(), calls, bell());
+        for done in [LentDone::Removed, LentDone::Committed("/f".into())] {
+            assert!(matches!(answers.route(create(1, &vault)), Routed::Sent));
+            queue.recv().unwrap().answer.complete(Ok(done));
+            assert_eq!(failure(answers.next()), (1, Code::Protocol));
+        }
+    }
+}
