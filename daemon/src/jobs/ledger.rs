@@ -191,7 +191,7 @@ impl Ledger {
         match batches.try_send(Batch { changes, up_to: self.last }) {
             Ok(()) => self.handed = self.last,
             Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
-                self.changes = batch.changes
+                self.changes = batch.changes;
             }
         }
     }
