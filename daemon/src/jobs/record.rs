@@ -15,6 +15,8 @@ use udpx_control::schema::{
     Direction, ErrorReport, FileReport, How, JobReport, JobState, PlaceReport, StatsReport, TransferOptions,
 };
 
+use crate::config::Limits;
+
 /// A job.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct JobRecord {
@@ -197,11 +199,17 @@ pub(crate) struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self { jobs_max: HISTORY_JOBS_MAX, age_max: Duration::from_secs(HISTORY_DAYS * 24 * 60 * 60) }
+        Self { jobs_max: HISTORY_JOBS_MAX, age_max: Duration::from_secs(HISTORY_DAYS * DAY_SECONDS) }
     }
 }
 
 impl History {
+    /// As the configuration has it.
+    pub(crate) fn of(limits: &Limits) -> Self {
+        let age_max = Duration::from_secs(u64::from(limits.history_days) * DAY_SECONDS);
+        Self { age_max, ..Self::default() }
+    }
+
     /// The jobs to be forgotten, oldest first. `ended` has number and end of those that have ended, in any order.
     pub(crate) fn expired(&self, ended: impl Iterator<Item = (u64, u64)>, now_unix_ms: u64) -> Vec<u64> {
         let age_max_ms = u64::try_from(self.age_max.as_millis()).unwrap_or(u64::MAX);
@@ -227,8 +235,9 @@ impl History {
 
 /// Jobs that have ended and are remembered: a few kilobytes each.
 pub(crate) const HISTORY_JOBS_MAX: usize = 10_000;
-/// How long they are, days.
+/// How long they are, days, where the configuration says nothing else.
 pub(crate) const HISTORY_DAYS: u64 = 30;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// A name in a record: text where it is UTF-8, else its bytes.
 mod bytes {
@@ -337,6 +346,7 @@ pub(super) mod tests {
         assert_eq!(history.expired(ended.into_iter(), 1000), [2, 4]);
         // A clock that was set back makes nothing old.
         assert_eq!(history.expired([(1, 5000)].into_iter(), 1000), Vec::<u64>::new());
+        assert_eq!(History::of(&Limits::default()), History::default());
         let mut done = job(1);
         (done.state, done.ended_unix_ms) = (JobState::Done, Some(1));
         assert_eq!(history.expired_of([&done, &job(2)].into_iter(), 1000), [1]);
