@@ -67,7 +67,7 @@ impl Watcher {
                 self.json("queued", || events::accepted(&name, &path));
                 self.note(&format!("{} goes to {}", String::from_utf8_lossy(&name), path.display()), 1);
             }
-            Event::Progress { bytes, total, rate_bps, rtt_us, loss, syncing } => {
+            Event::Progress { bytes, total, rate_bps, rtt_us, loss, traffic: _, syncing } => {
                 let (rate, rtt) = (rate_bps as f64 / 8.0, Duration::from_micros(rtt_us));
                 let status = Status { bytes, total, rate, rtt, loss, syncing };
                 let before = std::mem::replace(&mut self.status, status);

@@ -138,9 +138,9 @@ impl<'e, I: Item> Job<'e, I> {
         self.told = Instant::now();
         let (bytes, total) = self.files.progress();
         let rate_bps = self.progress.rate_bps(Instant::now(), bytes);
-        let Pulse { rtt_us, loss } = self.pulse;
+        let Pulse { rtt_us, loss, traffic } = self.pulse;
         let syncing = self.files.only_syncing();
-        (self.events)(Event::Progress { bytes, total, rate_bps, rtt_us, loss, syncing });
+        (self.events)(Event::Progress { bytes, total, rate_bps, rtt_us, loss, traffic, syncing });
     }
 
     /// Ends the session and completes the summary.

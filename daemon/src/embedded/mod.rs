@@ -27,7 +27,7 @@ use udpx_proto::{Code, RatePolicy};
 pub use self::ask::{PING_BYTES_MAX, PING_BYTES_MIN, Ping, PingSummary, list, ping};
 pub use self::pull::{PullFile, PullRequest, pull};
 pub use self::push::{PushFile, PushRequest, push};
-use crate::report::{FileSummary, JobError};
+use crate::report::{FileSummary, JobError, Traffic};
 
 /// Whom to call, as whom, and how.
 #[derive(Clone, Debug)]
@@ -120,6 +120,8 @@ pub enum Event {
         rtt_us: u64,
         /// Share of packets taken for lost so far, 0 to 1.
         loss: f64,
+        /// What the present session has counted.
+        traffic: Traffic,
         /// All that is left to do is to make files durable.
         syncing: bool,
     },
