@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use udpxd::embedded::{self, Call, Event, PullFile, PullRequest, PushFile, PushRequest};
 use udpxd::report::{JobError, Summary};
+use udpxd::samples::Samples;
 use udpxd::{Code, RatePolicy, StaticSecret, identity};
 
 use crate::args::{IfExists, Output, Reach, Sending};
@@ -46,18 +47,18 @@ impl Way {
 
     fn call(self, cancel: Arc<AtomicBool>) -> Call {
         let mut call = Call::new(self.target.key, self.target.addresses, self.identity);
-        call.host = self.target.name;
-        call.connect_timeout = self.timeout;
-        call.give_up_after = self.timeout;
+        call.way.host = self.target.name;
+        call.way.connect_timeout = self.timeout;
+        call.way.give_up_after = self.timeout;
         call.cancel = cancel;
         let Sending { carrying, rate } = self.sending;
-        call.plain = carrying.plain;
-        call.gso = !carrying.no_gso;
+        call.way.plain = carrying.plain;
+        call.way.gso = !carrying.no_gso;
         if let Some(mtu) = carrying.mtu {
-            call.mtu_max = mtu;
+            call.way.mtu_max = mtu;
         }
         if let Some(bits_per_second) = rate {
-            call.policy = RatePolicy::Fixed { bps: bits_per_second as f64 };
+            call.way.policy = RatePolicy::Fixed { bps: bits_per_second as f64 };
         }
         call
     }
@@ -90,6 +91,8 @@ pub(crate) struct Outcome {
     pub(crate) summary: Option<Summary>,
     /// What went wrong with each of the others, or with all of them.
     pub(crate) failure: Option<Failure>,
+    /// The job over time.
+    pub(crate) samples: Samples,
 }
 
 impl Push {
