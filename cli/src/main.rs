@@ -24,6 +24,7 @@ mod peer_list;
 mod peers;
 mod ping;
 mod places;
+mod plot;
 mod progress;
 mod pull;
 mod push;

@@ -8,13 +8,13 @@ use udpxd::Code;
 use udpxd::embedded::PullFile;
 
 use crate::args::{Output, PullArgs, Sending};
-use crate::escape;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::names::Names;
 use crate::push::finish;
 use crate::remote::Remote;
 use crate::run::{Pull, Way};
+use crate::{escape, plot};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: PullArgs, output: Output) -> Result<(), Failure> {
@@ -38,7 +38,10 @@ pub(crate) fn run(args: PullArgs, output: Output) -> Result<(), Failure> {
         if_exists: args.if_exists,
         umask: umask(),
     };
-    finish(pull.run(output, interrupt.flag()), "", output)
+    let title = format!("{} from {host}", plot::files(&pull.names));
+    let outcome = pull.run(output, interrupt.flag());
+    let drawn = args.plot.map_or(Ok(()), |path| outcome.plot(&path, &title, true));
+    finish(outcome, "", output).and(drawn)
 }
 
 /// Sources, of which there is at least one, and the destination.
