@@ -282,19 +282,13 @@ impl Jobs {
     }
 
     fn prune(&mut self) {
-        let history = history(&self.limits);
+        let history = History::of(&self.limits);
         let records = self.table.values().map(|job| &job.record);
         for id in history.expired_of(records, unix_ms()) {
             self.table.remove(&id);
             self.ledger.remove(id);
         }
     }
-}
-
-/// How much is remembered of jobs that have ended.
-pub(super) fn history(limits: &Limits) -> History {
-    let day = std::time::Duration::from_secs(24 * 60 * 60);
-    History { age_max: day * limits.history_days, ..History::default() }
 }
 
 /// How often history is looked through.
