@@ -23,6 +23,7 @@ pub mod notify;
 pub mod relay;
 pub mod report;
 pub mod storage;
+pub mod ticket;
 mod transfer;
 
 pub use udpx_proto::handshake::{PublicKey, StaticSecret};
