@@ -26,6 +26,6 @@ pub mod storage;
 pub mod ticket;
 mod transfer;
 
-pub use udpx_proto::handshake::{PublicKey, StaticSecret};
+pub use udpx_proto::handshake::{Credential, PublicKey, StaticSecret};
 pub use udpx_proto::messages::IfExists;
 pub use udpx_proto::{Code, RatePolicy};

@@ -24,7 +24,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use udpx_proto::handshake::PublicKey;
+use udpx_proto::handshake::{Credential, PublicKey};
 use udpx_proto::{Code, RatePolicy};
 
 pub(crate) use self::ask::{Echoes, ListAsk};
@@ -46,6 +46,8 @@ pub struct Way {
     pub addresses: Vec<SocketAddr>,
     /// The peer's key.
     pub peer: PublicKey,
+    /// What the two share beside the peer's key: nothing, or a ticket of the peer's.
+    pub credential: Credential,
     /// How fast this end sends.
     pub policy: RatePolicy,
     /// File data goes unencrypted if the peer allows it.
@@ -68,6 +70,7 @@ impl Way {
             host: String::new(),
             addresses,
             peer,
+            credential: Credential::None,
             policy: RatePolicy::Adaptive,
             plain: false,
             gso: true,

@@ -299,7 +299,8 @@ fn event(report: Report) -> Option<DaemonEvent> {
         Report::NotSent { peer, path, failure } => {
             DaemonEvent::NotSent { peer, path, code: failure.code, text: failure.text }
         }
-        // Those of sessions that a daemon opens itself.
+        // Those of sessions that a daemon opens itself, and of tickets.
+        Report::Barred { .. } | Report::Arriving { .. } => return None,
         Report::Connected { .. }
         | Report::ConnectFailed { .. }
         | Report::File { .. }

@@ -105,10 +105,11 @@ impl Peers {
 }
 
 impl Engine {
-    /// Replaces the peers. Sessions of those who lost something are closed; the others go on.
+    /// Replaces the peers. Sessions of those who lost something are closed; the others go on, and those that a ticket
+    /// opened.
     pub(super) fn admit(&mut self, peers: Peers, now: Time) {
         for driver in self.associations.iter_mut().flatten().filter_map(Association::driver) {
-            if let Peer::Known(access) = &driver.peer {
+            if let (Peer::Known(access), None) = (&driver.peer, &driver.guest) {
                 match peers.find(&access.key) {
                     Some(new) if new.allows(access) => {}
                     Some(_) => driver.close(Code::TryAgain, "What you may do here has changed.", now),

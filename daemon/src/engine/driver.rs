@@ -19,6 +19,7 @@ use super::numbers::Numbers;
 use super::report::{Connect, Outbox, Report, SessionKey};
 use super::sources::Sources;
 use super::staging::{Staging, StagingPool};
+use super::tickets::Guest;
 use super::workers::Queue;
 use crate::identity::OsRandom;
 use crate::report::{Row, SessionCounters, SessionTally, SocketReport};
@@ -79,6 +80,15 @@ pub(crate) enum Peer {
     Known(Arc<Access>),
     /// Somebody opened it who has no rights here.
     Unknown { config_name: String },
+    /// Somebody opened it by a ticket that they cannot use.
+    Barred { text: String },
+}
+
+impl Peer {
+    /// Whether it has no rights here, not even to memory.
+    pub(super) fn is_stranger(&self) -> bool {
+        matches!(self, Self::Unknown { .. } | Self::Barred { .. })
+    }
 }
 
 /// A session and what belongs to it.
@@ -91,6 +101,8 @@ pub(crate) struct Driver {
     pub(crate) address: SocketAddr,
     pub(crate) peer: Peer,
     pub(crate) peer_key: PublicKey,
+    /// The ticket that opened it, if one did: its rights are those of the known peer.
+    pub(super) guest: Option<Guest>,
     pub(crate) staging: Staging,
     pub(crate) sources: Sources,
     /// Tags up to this one belong to whoever had our index before.
@@ -157,6 +169,7 @@ impl Driver {
             address,
             peer,
             peer_key,
+            guest: None,
             staging: Staging::default(),
             sources: Sources::default(),
             born,
@@ -285,11 +298,19 @@ impl Driver {
             }
             Peer::Unknown { config_name } => {
                 let key = crate::identity::key_text(&self.peer_key);
-                let text = format!(
-                    "This machine does not know your key. On it, add to {config_name}: [[peer]] name = \"...\" key = \"{key}\""
-                );
+                let text = match config_name.is_empty() {
+                    true => "This machine lets in only those who have a ticket.".to_owned(),
+                    false => format!(
+                        "This machine does not know your key. On it, add to {config_name}: [[peer]] name = \"...\" key = \"{key}\""
+                    ),
+                };
                 self.session.close(cx.now, Code::Refused, &text);
                 cx.outbox.push(Report::Unknown { key: self.peer_key, from: self.address });
+            }
+            Peer::Barred { text } => {
+                let (key, from, text) = (self.peer_key, self.address, text.clone());
+                self.session.close(cx.now, Code::Refused, &text);
+                cx.outbox.push(Report::Barred { key, from, text });
             }
         }
     }
@@ -369,8 +390,14 @@ impl Driver {
     /// What it is to be told.
     pub(super) fn access(&self, right: Right) -> Result<&Access, Failure> {
         match &self.peer {
-            Peer::Known(access) => access.check(right).map(|()| access.as_ref()),
-            Peer::Server { .. } | Peer::Unknown { .. } => {
+            Peer::Known(access) => {
+                let checked = match &self.guest {
+                    Some(guest) => guest.check(access, right),
+                    None => access.check(right),
+                };
+                checked.map(|()| access.as_ref())
+            }
+            Peer::Server { .. } | Peer::Unknown { .. } | Peer::Barred { .. } => {
                 Err(Failure::new(Code::Refused, "This end of the session has no files for others."))
             }
         }
@@ -450,6 +477,9 @@ impl Driver {
     /// Gives everything back. What is unfinished will not be finished.
     pub(crate) fn dismantle(mut self, socket: SocketReport, cx: &mut Cx<'_>) {
         let failure = self.end.take().unwrap_or_else(|| Failure::new(Code::Done, "The session was closed."));
+        if failure.code == Code::Done {
+            self.guest.iter().for_each(Guest::on_finished);
+        }
         let lost = Failure::new(
             Code::TryAgain,
             format!("The session with {} ended: {}", self.address, failure.text),
@@ -481,7 +511,7 @@ impl Driver {
                     counters: Box::new(SessionCounters::of(&stats)),
                 });
             }
-            Peer::Known(_) | Peer::Unknown { .. } => {}
+            Peer::Known(_) | Peer::Unknown { .. } | Peer::Barred { .. } => {}
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use udpx_proto::handshake::Credential;
 use udpx_proto::messages::IfExists;
 use udpx_proto::{Code, RatePolicy};
 use udpx_udp::Errno;
@@ -59,6 +60,7 @@ impl Pair {
             tag: 1,
             address,
             peer,
+            credential: Credential::None,
             policy,
             plain,
             gso: true,
