@@ -17,6 +17,7 @@ pub mod config;
 pub mod daemon;
 pub mod embedded;
 mod engine;
+pub mod hosting;
 pub mod identity;
 pub mod liveness;
 pub mod notify;

@@ -308,9 +308,9 @@ impl Driver {
                 cx.outbox.push(Report::Unknown { key: self.peer_key, from: self.address });
             }
             Peer::Barred { text } => {
-                let (key, from, text) = (self.peer_key, self.address, text.clone());
+                let (from, text) = (self.address, text.clone());
                 self.session.close(cx.now, Code::Refused, &text);
-                cx.outbox.push(Report::Barred { key, from, text });
+                cx.outbox.push(Report::Barred { from, text });
             }
         }
     }

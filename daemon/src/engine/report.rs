@@ -118,7 +118,7 @@ pub(crate) enum Report {
     /// An unknown key knocked.
     Unknown { key: PublicKey, from: SocketAddr },
     /// Somebody showed a ticket that they cannot use, and was told why.
-    Barred { key: PublicKey, from: SocketAddr, text: String },
+    Barred { from: SocketAddr, text: String },
     /// A peer's session is over.
     Left {
         session: SessionKey,
