@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use udpxd::PublicKey;
 
+use crate::hosting::receive::ReceiveArgs;
+use crate::hosting::serve::ServeArgs;
 use crate::{peers, values};
 
 /// Moves files between machines over UDP: encrypted, verified, fast.
@@ -43,6 +45,10 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Ask another machine for echoes
     Ping(PingArgs),
+    /// Let others get files from a directory, and put theirs there, by a ticket and until Ctrl-C
+    Serve(ServeArgs),
+    /// Take one file from whoever gets the ticket
+    Receive(ReceiveArgs),
     /// Send a file between two processes on this machine and compare the bytes
     Demo(DemoArgs),
     /// Print this user's public key
@@ -73,7 +79,7 @@ pub(crate) enum Command {
 #[command(override_usage = "udpxctl push [OPTIONS] FILE... HOST[:DEST]")]
 pub(crate) struct PushArgs {
     /// Files, then the destination: HOST, HOST:path beneath the default root, or HOST:/ROOT/path; a path that ends in
-    /// / is a directory, and the file goes inside
+    /// / is a directory, and the file goes inside. HOST is a ticket (or @FILE with one), a name or an address
     #[arg(required = true, value_names = ["FILE", "HOST[:DEST]"], num_args = 1..)]
     pub(crate) places: Vec<OsString>,
     #[command(flatten)]
@@ -112,7 +118,7 @@ pub(crate) struct LsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PingArgs {
-    /// A peer's name, a DNS name or an address
+    /// A ticket (or @FILE with one), a peer's name, a DNS name or an address
     #[arg(value_name = "HOST")]
     pub(crate) host: OsString,
     #[command(flatten)]

@@ -10,6 +10,7 @@ use udpxd::embedded::PullFile;
 use crate::args::{Output, PullArgs, Sending};
 use crate::escape;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::interrupt::Interrupt;
 use crate::names::Names;
 use crate::push::finish;
@@ -52,20 +53,31 @@ fn split(places: &[OsString]) -> Result<(Vec<Remote>, PathBuf), Failure> {
         return Err(Failure::new(Code::Usage, "no source given: udpxctl pull HOST:FILE"));
     };
     if let Some(other) = sources.iter().find(|source| source.host != first.host) {
-        let text = format!("{} and {} are two machines", first.host, other.host);
+        let text = format!("{} and {} are two machines", first.host.shown(), other.host.shown());
         return Err(Failure::with_remedy(Code::Usage, text, "Pull from one after the other."));
     }
     Ok((sources, destination))
 }
 
-/// As with scp: what has a colon before any slash is on another machine.
+/// As with scp: what has a colon before any slash is on another machine; and what is behind the path of a ticket.
 fn is_remote(place: &OsStr) -> bool {
+    if place.as_bytes().starts_with(b"@") {
+        return place.as_bytes().contains(&b':');
+    }
     let head = place.as_bytes().split(|&byte| byte == b'/').next().unwrap_or_default();
     head.contains(&b':')
 }
 
 fn source(text: &OsStr) -> Result<Remote, Failure> {
     if !is_remote(text) {
+        if Host::by_ticket(text.as_bytes())?.is_some() {
+            let text = "behind the ticket the file is missing";
+            return Err(Failure::with_remedy(
+                Code::Usage,
+                text,
+                "Write TICKET:FILE; `udpxctl ls TICKET` lists them.",
+            ));
+        }
         let shown = escape::bytes(text.as_bytes());
         let remedy = "Write HOST:FILE; the destination comes last.";
         return Err(Failure::with_remedy(Code::Usage, format!("{shown} names no file of a host"), remedy));
@@ -79,7 +91,8 @@ fn base_names(sources: &[Remote]) -> Result<Vec<Vec<u8>>, Failure> {
     for source in sources {
         let name = source.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let good = !matches!(name, b"" | b"." | b"..");
-        names.add(good.then_some(name), format!("{}:{}", source.host, escape::bytes(&source.path)))?;
+        names
+            .add(good.then_some(name), format!("{}:{}", source.host.shown(), escape::bytes(&source.path)))?;
     }
     Ok(names.into_list())
 }
@@ -118,7 +131,7 @@ impl<'a> Destination<'a> {
 }
 
 /// Permission bits that files of this process do not get. Asking umask(2) would set it for a moment.
-fn umask() -> u32 {
+pub(crate) fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)

@@ -28,7 +28,7 @@ pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
         path: destination.path,
         if_exists: args.if_exists,
     };
-    finish(push.run(output, interrupt.flag()), &format!("{}:", destination.host), output)
+    finish(push.run(output, interrupt.flag()), &format!("{}:", destination.host.shown()), output)
 }
 
 /// Tells how a push or a pull ended; its failure is left to the caller. `place` is what stands before the paths of the

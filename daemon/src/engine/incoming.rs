@@ -9,7 +9,7 @@ use udpx_proto::{Code, RequestId, StreamId, Time};
 
 use super::access::Right;
 use super::driver::{Cx, Driver, Peer, Tags};
-use super::report::Report;
+use super::report::{Pulse, Report};
 use crate::report::{FileSummary, Row};
 use crate::storage::blocks::Block;
 use crate::storage::part::Part;
@@ -215,8 +215,10 @@ impl Driver {
     /// Whoever gave a ticket away waits for what comes of it, as if they had asked for the file.
     fn tell_arriving(&self, at: usize, written: u64, cx: &mut Cx<'_>) {
         if let (Some(_), Peer::Known(access)) = (&self.guest, &self.peer) {
-            let (take, peer) = (&self.takes[at], access.name.clone());
-            cx.outbox.push(Report::Arriving { peer, path: take.shown(), written, size: take.size() });
+            let (take, peer, pulse) =
+                (&self.takes[at], access.name.clone(), Pulse::of(&self.session.stats()));
+            let (path, size) = (take.shown(), take.size());
+            cx.outbox.push(Report::Arriving { peer, path, written, size, pulse });
         }
     }
 

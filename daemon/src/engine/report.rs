@@ -131,7 +131,7 @@ pub(crate) enum Report {
     /// What a listening engine has counted, once a second.
     Tally(Box<Tally>),
     /// Bytes of a file that the holder of a ticket puts are written here.
-    Arriving { peer: String, path: PathBuf, written: u64, size: u64 },
+    Arriving { peer: String, path: PathBuf, written: u64, size: u64, pulse: Pulse },
     /// A file arrived and is durable.
     Received { peer: String, file: FileSummary },
     /// A file will not arrive.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use udpx_proto::Code;
 
-use crate::engine::report::Report;
+use crate::engine::report::{Pulse, Report};
 use crate::report::FileSummary;
 
 /// What happened at a host. Texts and paths may be the other end's: escape them before they are shown.
@@ -43,6 +43,12 @@ pub enum HostEvent {
         bytes: u64,
         /// Bytes in all.
         total: u64,
+        /// Bits a second, over the last two seconds; 0 too while it is not known.
+        rate_bps: u64,
+        /// Smoothed round trip, microseconds.
+        rtt_us: u64,
+        /// Share of our packets taken for lost so far, 0 to 1.
+        loss: f64,
     },
     /// A file is here, durable, under its name.
     Came {
@@ -85,8 +91,13 @@ pub enum HostEvent {
 }
 
 impl HostEvent {
-    /// What a report means; `None` if it means nothing to a host. `place` finds the address of a peer.
-    pub(super) fn of(report: Report, place: impl Fn(&str) -> Option<SocketAddr>) -> Option<Self> {
+    /// What a report means; `None` if it means nothing to a host. `place` finds the address of a peer, `rate` how fast bytes
+    /// come of which there are so many.
+    pub(super) fn of(
+        report: Report,
+        place: impl Fn(&str) -> Option<SocketAddr>,
+        rate: impl FnOnce(u64) -> u64,
+    ) -> Option<Self> {
         Some(match report {
             Report::Arrived { from, .. } => Self::Connected { from },
             Report::Left { from, failure, .. } => {
@@ -94,8 +105,9 @@ impl HostEvent {
             }
             Report::Barred { from, text, .. } => Self::Refused { from, text },
             Report::Unknown { from, .. } => Self::Refused { from, text: "They have no ticket.".into() },
-            Report::Arriving { peer, path, written: bytes, size: total } => {
-                Self::Arriving { from: place(&peer), path, bytes, total }
+            Report::Arriving { peer, path, written: bytes, size: total, pulse } => {
+                let Pulse { rtt_us, loss } = pulse;
+                Self::Arriving { from: place(&peer), path, bytes, total, rate_bps: rate(bytes), rtt_us, loss }
             }
             Report::Received { peer, file } => Self::Came { from: place(&peer), file },
             Report::NotReceived { peer, path, failure } => {

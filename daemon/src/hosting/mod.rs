@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use udpx_proto::Code;
 use udpx_proto::handshake::StaticSecret;
@@ -27,6 +27,7 @@ use udpx_proto::messages::IfExists;
 
 use self::addresses::Address;
 pub use self::event::HostEvent;
+use crate::calls::Progress;
 use crate::config::{self, Rights};
 use crate::engine::access::Peers;
 use crate::engine::report::{Command, Report};
@@ -103,6 +104,8 @@ pub struct Host {
     ticket: Ticket,
     /// Where each session comes from.
     sessions: BTreeMap<u64, (String, SocketAddr)>,
+    /// Of the file that comes.
+    progress: Progress,
 }
 
 impl Host {
@@ -139,7 +142,7 @@ impl Host {
         (grant.expires, grant.once, grant.only) = (ticket.expires, gives.once, only);
         grant.mode_mask = !config.umask & 0o777;
         engine.send(Command::Invite(Box::new(grant)));
-        Ok(Self { engine, ticket, sessions: BTreeMap::new() })
+        Ok(Self { engine, ticket, sessions: BTreeMap::new(), progress: Progress::default() })
     }
 
     /// What opens a session to it.
@@ -190,10 +193,21 @@ impl Host {
             }
             _ => {}
         }
-        HostEvent::of(report, |peer| {
-            let of_peer = self.sessions.values().rev().find(|(name, _)| name == peer);
-            of_peer.map(|(_, from)| *from)
-        })
+        let Self { sessions, progress, .. } = self;
+        let place =
+            |peer: &str| sessions.values().rev().find(|(name, _)| name == peer).map(|(_, from)| *from);
+        HostEvent::of(report, place, |bytes| progress.rate_bps(Instant::now(), bytes))
+    }
+}
+
+impl Drop for Host {
+    /// Whoever is still here learns that it is no use to come again, as they would to a daemon.
+    fn drop(&mut self) {
+        for &session in self.sessions.keys() {
+            let text =
+                "This ticket is void: the command that made it was ended. On it, make another one.".into();
+            self.engine.send(Command::Close { session, code: Code::Refused, text });
+        }
     }
 }
 
@@ -220,12 +234,12 @@ fn prepare(offer: &Offer) -> Result<(Purpose, Gives, Place, Option<OnlyFile>), J
 }
 
 fn open(path: &Path) -> Result<Place, JobError> {
-    let vault = RootVault::open(path);
-    let vault = vault.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
-    // What a killed one has left where this one writes.
-    remove_orphans_in(path);
     // The other end is told where its file is, and "." says little there.
     let root = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let vault = RootVault::open(&root);
+    let vault = vault.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
+    // What a killed one has left where this one writes.
+    remove_orphans_in(&root);
     let vault: Arc<dyn Vault> = Arc::new(vault);
     Ok(Place { vault, root })
 }
