@@ -236,7 +236,7 @@ fn a_file_is_passed_and_another_comes_back() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"passed").unwrap();
     let push = Push {
-        sources: vec![Local { path: "/f".into(), how: How::Fd }],
+        sources: vec![Local { path: "/f".into(), how: How::Fd, bytes: None }],
         destinations: Vec::new(),
         options: TransferOptions::default(),
     };
@@ -294,7 +294,7 @@ fn a_vault_opens_what_the_daemon_asks_for() {
                 let Operation::Open { path } = &demand.operation else { panic!("{demand:?}") };
                 if demand.demand % 10 == 0 {
                     let error = ErrorReport::new(code::IO, "no", "");
-                    responses.answer(&demand, Outcome::Failed { error, renamed: false }, None).unwrap();
+                    responses.answer(&demand, Outcome::failed(error), None).unwrap();
                     continue;
                 }
                 let mut file = tempfile::tempfile().unwrap();

@@ -163,6 +163,8 @@ pub struct PingSummary {
     pub received: u32,
     /// Round trips, microseconds: of each that came back, in order of arrival.
     pub rtts_us: Vec<u64>,
+    /// Numbers of those that did not come back.
+    pub missing: Vec<u32>,
 }
 
 impl PingSummary {
@@ -214,7 +216,9 @@ impl Echoes {
     ///
     /// # Errors
     /// No session came about, it was lost, or an echo differs from what was sent.
-    pub(crate) fn into_outcome(self) -> Result<PingSummary, JobError> {
+    pub(crate) fn into_outcome(mut self) -> Result<PingSummary, JobError> {
+        let missing = self.sent.iter().enumerate().filter(|(_, back)| !**back);
+        self.summary.missing = missing.map(|(number, _)| number as u32).collect();
         match self.error {
             Some(error) if error.code != Code::Interrupted || self.summary.sent == 0 => Err(error),
             _ => Ok(self.summary),

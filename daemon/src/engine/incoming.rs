@@ -34,7 +34,7 @@ impl Driver {
         if !self.is_new_request(message.request, cx) {
             return;
         }
-        let place = self.access(Right::Write).map(|access| access.place.clone());
+        let place = self.place(&message.root, Right::Write);
         let begun = place.and_then(|place| {
             let busy = !self.takes.is_empty();
             match &self.guest {

@@ -211,6 +211,16 @@ impl Engine {
                         self.with_driver(index, now, |driver, cx| driver.begin(index, task, cx));
                     }
                 }
+                Ok(Command::SetPolicy { session, policy }) => {
+                    if let Some(index) = self.find(session) {
+                        self.with_driver(index, now, |driver, cx| driver.set_policy(policy, cx));
+                    }
+                }
+                Ok(Command::SetLimit { session, bps }) => {
+                    if let Some(index) = self.find(session) {
+                        self.with_driver(index, now, |driver, cx| driver.set_limit(bps, cx));
+                    }
+                }
                 Ok(Command::Close { session, code, text }) => {
                     if let Some(index) = self.find(session) {
                         let socket = self.socket_report(index);

@@ -28,6 +28,10 @@ pub(crate) enum Command {
     Connect(Box<Connect>),
     /// Do something on a session.
     Do { session: SessionKey, task: Task },
+    /// Share the path on a session as this policy says.
+    SetPolicy { session: SessionKey, policy: RatePolicy },
+    /// Move no more than so many wire bits a second on a session, either way.
+    SetLimit { session: SessionKey, bps: Option<u64> },
     /// End a session; its unfinished files are given up.
     Close { session: SessionKey, code: Code, text: String },
     /// From now on these may write here, and nobody else.

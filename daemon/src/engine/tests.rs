@@ -1,5 +1,7 @@
 //! Two engines in this process, with something between their sockets and the kernel.
 
+mod lent;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -11,7 +13,7 @@ use udpx_proto::{Code, RatePolicy};
 use udpx_udp::Errno;
 use udpx_udp::testing::{Fault, FaultPlan, Recording, SendInjector};
 
-use super::access::{Access, Peers};
+use super::access::{Access, Peers, Root};
 use super::report::{Command, Connect, Report, Task};
 use super::{EngineConfig, EngineHandle};
 use crate::config::Rights;
@@ -34,8 +36,9 @@ impl Pair {
         let (server, client) = (identity::ephemeral().unwrap(), identity::ephemeral().unwrap());
         let vault = Arc::new(RootVault::open(directory.path()).unwrap());
         let place = Place { vault, root: directory.path().into() };
-        let access =
-            Access { key: client.public(), name: "client".into(), plain, rights: Rights::default(), place };
+        let rights = Rights { read: true, ..Rights::default() };
+        let roots = vec![Root::inbox(rights, place)];
+        let access = Access { key: client.public(), name: "client".into(), plain, roots };
         let config = |identity, listen, peers| EngineConfig {
             identity,
             listen,

@@ -13,7 +13,7 @@ use udpx_proto::handshake::{Directory, Psk, PublicKey, TicketId};
 use udpx_proto::messages::{IfExists, PutRequest};
 
 use super::Engine;
-use super::access::{Access, Peers, Right};
+use super::access::{Access, Peers, Right, Root};
 use crate::config::Rights;
 use crate::identity::key_text;
 use crate::transfer::Failure;
@@ -65,7 +65,7 @@ impl Grant {
     /// The rights as those of a peer, who is called by the beginning of its key.
     fn access(&self, key: PublicKey) -> Access {
         let name = key_text(&key).chars().take(NAME_LETTERS).collect();
-        Access { key, name, plain: false, rights: self.rights, place: self.place.clone() }
+        Access { key, name, plain: false, roots: vec![Root::inbox(self.rights, self.place.clone())] }
     }
 
     fn is_done(&self) -> bool {
@@ -82,18 +82,23 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Whether the ticket gives this right.
+    /// The place that a request means, if the ticket gives that there.
     ///
     /// # Errors
     /// What its holder is to be told.
-    pub(crate) fn check(&self, access: &Access, right: Right) -> Result<(), Failure> {
-        let Err(failure) = access.check(right) else { return Ok(()) };
-        let text = match (right, &self.grant.only) {
-            (_, Some(_)) => "This ticket is for one file to be pushed, and for nothing else.",
-            (Right::Write, None) => "This ticket gives files and takes none.",
-            (Right::Read | Right::List, None) => "This ticket takes files and gives none.",
+    pub(crate) fn place(&self, access: &Access, root: &str, right: Right) -> Result<Place, Failure> {
+        let Rights { write, read, list } = self.grant.rights;
+        let (given, text) = match (right, &self.grant.only) {
+            (Right::Write, _) => (write, "This ticket gives files and takes none."),
+            (_, Some(_)) => (false, "This ticket is for one file to be pushed, and for nothing else."),
+            (Right::Read, None) => (read, "This ticket takes files and gives none."),
+            (Right::List, None) => (list, "This ticket takes files and gives none."),
         };
-        Err(Failure::new(failure.code, format!("{text} On it, {MAKE_ANOTHER}")))
+        if !given {
+            return Err(Failure::new(Code::Refused, format!("{text} On it, {MAKE_ANOTHER}")));
+        }
+        // The one file goes to its place whatever its sender calls that.
+        access.place(if self.grant.only.is_some() { "" } else { root }, right)
     }
 
     /// What the holder wants to put, as this machine wants it. `busy`: another file is under way in this session.

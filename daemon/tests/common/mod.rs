@@ -44,11 +44,8 @@ impl Receiver {
             ..Config::default()
         };
         config.peers.push(Peer {
-            name: "alice".into(),
-            key: alice.public(),
-            plain: false,
             rights: Rights { write: true, read: true, list: true },
-            inbox: None,
+            ..Peer::new("alice", alice.public())
         });
         change(&mut config);
         let mut receiver = Self {

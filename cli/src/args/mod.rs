@@ -1,0 +1,131 @@
+//! The command line.
+
+mod demo;
+mod transfer;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use udpxd::Code;
+
+use crate::hosting::receive::ReceiveArgs;
+use crate::hosting::serve::ServeArgs;
+use crate::root::RootArgs;
+
+pub(crate) use demo::{BenchPushArgs, BenchReceiveArgs, DemoArgs, PathArgs, ReceiverArgs, RelayArgs};
+pub(crate) use transfer::{Carrying, IfExists, LsArgs, PingArgs, PullArgs, PushArgs, Reach, Sending};
+
+/// Moves files between machines over UDP: encrypted, verified, fast.
+#[derive(Debug, Parser)]
+#[command(name = "udpxctl", version, arg_required_else_help = true, infer_long_args = false)]
+#[command(after_long_help = exit_codes())]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The end of `--help`: the exit codes, from the one table.
+fn exit_codes() -> String {
+    let line = |code: &Code| format!("  {:>3}  {}\n", code.exit(), code.text());
+    let lines: String = Code::ALL.iter().map(line).collect();
+    format!("Exit codes (docs/ERRORS.md says what to do about each):\n{lines}")
+}
+
+/// How a command speaks.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Output {
+    /// Print events as JSON lines on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more (-v), or everything (-vv), on standard error
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send files to another machine
+    Push(PushArgs),
+    /// Fetch files from another machine
+    Pull(PullArgs),
+    /// List a directory of another machine
+    Ls(LsArgs),
+    /// Ask another machine for echoes
+    Ping(PingArgs),
+    /// Let others get files from a directory, and put theirs there, by a ticket and until Ctrl-C
+    Serve(ServeArgs),
+    /// Take one file from whoever gets the ticket
+    Receive(ReceiveArgs),
+    /// Send a file between two processes on this machine and compare the bytes
+    Demo(DemoArgs),
+    /// Print this user's public key
+    Key(KeyArgs),
+    /// List whom the daemon knows, and what they may do
+    Peers(AskArgs),
+    /// List what has arrived since the daemon was started
+    Inbox(InboxArgs),
+    /// Add, list and remove places where files of peers may go
+    Root(RootArgs),
+    /// Print the daemon's sessions and counters
+    Stats(AskArgs),
+    /// Print the version, and that of the daemon if one runs
+    Version(AskArgs),
+    /// Panic, as a bug would, to see what becomes of it
+    #[command(hide = true)]
+    Panic,
+    /// The receiving process of a demo
+    #[command(hide = true)]
+    DemoReceiver(ReceiverArgs),
+    /// The impairing relay of a demo
+    #[command(hide = true)]
+    DemoRelay(RelayArgs),
+    /// The receiving process of a benchmark
+    #[command(hide = true)]
+    BenchReceive(BenchReceiveArgs),
+    /// The sending process of a benchmark
+    #[command(hide = true)]
+    BenchPush(BenchPushArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// The file of our secret key [default: $XDG_STATE_HOME/udpx/identity.key]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+/// Which daemon is asked.
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    /// The daemon's control socket [default: $UDPX_SOCKET, then $XDG_RUNTIME_DIR/udpx/udpxd.sock, then
+    /// /run/udpx/udpxd.sock]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InboxArgs {
+    /// Go on with what arrives, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Files of this peer only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) peer: Option<String>,
+    #[command(flatten)]
+    pub(crate) socket: AskArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}
