@@ -55,6 +55,9 @@ fn files_come_and_go_until_ctrl_c() {
         assert!(said.contains("127.0.0.1") || line.starts_with("pull"), "{said}");
         assert!(!said.contains(&ticket[5..40]), "the ticket is a secret: {said}");
     }
+    let traced = lab.here.line("push -vv f @t:traced");
+    assert!(traced.code == 0 && traced.stderr.len() > 100, "{traced:?}");
+    assert!(!traced.stderr.contains(&ticket[5..40]), "the ticket is a secret: {traced:?}");
     let by_variable = lab.here.command(["push", "f", "@"]).env("UDPX_TICKET", ticket).output().unwrap();
     assert!(by_variable.status.success(), "{by_variable:?}");
     assert_eq!(std::fs::read_to_string(lab.here.path().join("b")).unwrap(), "alpha");
@@ -114,7 +117,7 @@ fn once_is_for_one_machine() {
     let ran = host.end();
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
-        ran.stderr.contains("refused   127.0.0.1") && ran.stderr.ends_with("done: 1 files, 5 B\n"),
+        ran.stderr.contains("refused   127.0.0.1") && ran.stderr.ends_with("done: 1 file, 5 B\n"),
         "{ran:?}"
     );
 }

@@ -318,6 +318,44 @@ fn a_sender_that_was_lost_begins_again_by_the_same_ticket() {
 }
 
 #[test]
+fn a_bad_path_and_two_good_ways_change_nothing() {
+    let lab = Lab::new();
+    let a = lab.file("a", 2_000_000);
+    // Both addresses answer, the first one when the second has been tried too: two sessions of one machine.
+    let host = Hosted::file(&lab.at("got"));
+    let slow = Impairments { loss: 0.05, delay: Duration::from_millis(200), ..Impairments::default() };
+    let detour = Detour::to(host.ticket.addresses[0], slow);
+    let mut call = host.call(&someone());
+    call.way.addresses = vec![detour.address, host.ticket.addresses[0]];
+    push(call, &[&a]).unwrap();
+    assert_eq!(std::fs::read(lab.at("got")).unwrap(), std::fs::read(&a).unwrap());
+    let host = Hosted::directory(lab.there.path(), true);
+    let lossy = Impairments { loss: 0.3, delay: Duration::from_millis(5), ..Impairments::default() };
+    let detour = Detour::to(host.ticket.addresses[0], lossy);
+    let mut call = host.call(&someone());
+    call.way.addresses = vec![detour.address];
+    call.way.connect_timeout = Duration::from_secs(20);
+    push(call, &[&lab.file("b", 100_000)]).unwrap();
+    host.wait_for(|event| matches!(event, HostEvent::Came { .. }).then_some(()));
+}
+
+#[test]
+fn modes_are_masked_and_links_lead_nowhere() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new();
+    let a = lab.file("a", 10);
+    std::fs::set_permissions(&a, std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", lab.at("link")).unwrap();
+    let host = Hosted::directory(lab.there.path(), false);
+    host.push(&someone(), &[&a]).unwrap();
+    assert_eq!(std::fs::metadata(lab.at("a")).unwrap().permissions().mode() & 0o7777, 0o755);
+    for path in ["link", "/etc/passwd", "../x"] {
+        assert!(pull(host.call(&someone()), path, lab.here.path().join("out")).is_err(), "{path}");
+    }
+    assert!(!lab.here.path().join("out").exists());
+}
+
+#[test]
 fn a_host_that_cannot_be_is_told_with_its_remedy() {
     let lab = Lab::new();
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -45,14 +45,16 @@ pub(crate) fn run(args: ServeArgs, output: Output) -> Result<(), Failure> {
     announce(&host, &args, rights, output)?;
     let root = std::path::absolute(&args.directory).unwrap_or_default();
     let mut serving = Serving { output, root, files: 0, bytes: 0 };
+    let mut done = false;
     loop {
         if interrupt.check().is_err() {
             return Err(interrupted());
         }
         let event = host.next_event(TICK)?;
-        let finished = matches!(event, Some(HostEvent::Disconnected { code: Code::Done, .. }));
+        let gone = matches!(event, Some(HostEvent::Disconnected { code: Code::Done, .. }));
         event.into_iter().for_each(|event| serving.tell(event));
-        let done = args.once && finished && serving.files > 0;
+        done |= args.once && gone && serving.files > 0;
+        // One that was lost before it came again is not waited for any longer than a session lasts.
         if host.sessions() == 0 && (done || host.is_expired()) {
             return serving.finish(done);
         }
@@ -178,7 +180,8 @@ impl Serving {
         }
         if !output.quiet {
             let why = if done { "done" } else { "the ticket has expired" };
-            note(&format!("{why}: {} files, {}\n", units::count(files), units::size(bytes)));
+            let word = if files == 1 { "file" } else { "files" };
+            note(&format!("{why}: {} {word}, {}\n", units::count(files), units::size(bytes)));
         }
         Ok(())
     }

@@ -141,7 +141,9 @@ impl Host {
         let mut grant = Grant::new(ticket.id, ticket.secret.psk(), rights, place);
         (grant.expires, grant.once, grant.only) = (ticket.expires, gives.once, only);
         grant.mode_mask = !config.umask & 0o777;
-        engine.send(Command::Invite(Box::new(grant)));
+        if !engine.send(Command::Invite(Box::new(grant))) {
+            return Err(JobError::with_remedy(Code::Bug, "the engine takes no ticket"));
+        }
         Ok(Self { engine, ticket, sessions: BTreeMap::new(), progress: Progress::default() })
     }
 
