@@ -146,6 +146,30 @@ fn events_of_a_host() {
 }
 
 #[test]
+fn several_addresses_and_ipv6() {
+    let lab = Lab::new();
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        eprintln!("SKIPPED several_addresses_and_ipv6: this machine has no IPv6");
+        return;
+    }
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let line = format!("serve served --json --address [::1] --address 127.0.0.1 --port {free}");
+    let host = Hosting::start(&lab.there, &line);
+    let ran = lab.here.line(&format!("ping -c 1 {}", host.ticket));
+    assert!(ran.code == 0 && ran.stdout.starts_with("64 bytes from ::1"), "{ran:?}");
+    host.interrupt();
+    let ran = host.end();
+    let addresses = ran.events()[0]["addresses"].clone();
+    assert_eq!(addresses, serde_json::json!([format!("[::1]:{free}"), format!("127.0.0.1:{free}")]));
+    assert_eq!(ran.last_event()["exit"], 130);
+    // Without any the machine's own are looked for.
+    let own = Hosting::start(&lab.there, "serve served --expires 1s --address 127.0.0.1:9");
+    assert_eq!(own.end().code, 0);
+    let ran = lab.there.line("serve served --expires 1s --json");
+    assert!(!ran.events()[0]["addresses"].as_array().unwrap().is_empty(), "{ran:?}");
+}
+
+#[test]
 fn an_expired_host_ends() {
     let lab = Lab::new();
     let host = Hosting::start(&lab.there, "serve served --expires 1s");

@@ -35,7 +35,7 @@ impl Hosted {
         let mut config = HostConfig::new(offer, identity::ephemeral().unwrap());
         config.addresses = vec![Address::parse("127.0.0.1").unwrap()];
         change(&mut config);
-        let mut host = Host::start(config).unwrap();
+        let mut host = Host::start(&config).unwrap();
         let ticket = Ticket::parse(&host.ticket().text()).unwrap();
         let (events, stop): (Arc<Mutex<Vec<HostEvent>>>, Arc<AtomicBool>) = Default::default();
         let (told, stopped) = (events.clone(), stop.clone());
@@ -364,7 +364,7 @@ fn a_host_that_cannot_be_is_told_with_its_remedy() {
         let mut config = HostConfig::new(offer, someone());
         config.addresses = vec![Address::parse("127.0.0.1").unwrap()];
         config.port = port;
-        Host::start(config).err().unwrap()
+        Host::start(&config).err().unwrap()
     };
     let good = Offer::File { path: lab.at("got") };
     let error = start(good, address.port());

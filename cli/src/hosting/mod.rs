@@ -51,7 +51,7 @@ impl Listening {
         (config.port, config.lifetime) = (self.port, self.expires);
         (config.umask, config.gso) = (pull::umask(), !self.no_gso);
         config.mtu_max = self.mtu.unwrap_or(config.mtu_max);
-        Host::start(config).map_err(Failure::from)
+        Host::start(&config).map_err(Failure::from)
     }
 }
 

@@ -113,7 +113,7 @@ impl Host {
     ///
     /// # Errors
     /// [`JobError`]: the place cannot be used, or nothing can be listened on.
-    pub fn start(config: HostConfig) -> Result<Self, JobError> {
+    pub fn start(config: &HostConfig) -> Result<Self, JobError> {
         let mut random = OsRandom::open().map_err(|error| system(&error))?;
         let given = match config.addresses.is_empty() {
             true => addresses::own().map_err(|error| system(&error))?,
