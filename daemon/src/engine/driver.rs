@@ -221,6 +221,7 @@ impl Driver {
 
     /// Everything that may have become possible: sources, messages, credit.
     pub(crate) fn pump(&mut self, cx: &mut Cx<'_>) {
+        self.make_way(cx);
         for at in 0..self.puts.len() {
             self.with_put(at, cx, Put::pump);
         }
@@ -234,6 +235,18 @@ impl Driver {
             self.send_mail(cx);
         }
         self.end_lingering(cx);
+    }
+
+    /// Of one file that is let in, whoever began later to put it does.
+    fn make_way(&mut self, cx: &mut Cx<'_>) {
+        if self.is_superseded() {
+            self.session.close(cx.now, Code::Refused, "You put the file in another session instead.");
+        }
+    }
+
+    /// Whether it is to make way.
+    pub(super) fn is_superseded(&self) -> bool {
+        !self.takes.is_empty() && self.guest.as_ref().is_some_and(|guest| guest.is_superseded(self.key))
     }
 
     fn send_mail(&mut self, cx: &mut Cx<'_>) {

@@ -38,7 +38,7 @@ impl Driver {
         let begun = place.and_then(|place| {
             let busy = !self.takes.is_empty();
             match &self.guest {
-                Some(guest) => self.begin_take(index, &guest.put(message, busy)?, &place, cx),
+                Some(guest) => self.begin_take(index, &guest.put(self.key, message, busy)?, &place, cx),
                 None => self.begin_take(index, message, &place, cx),
             }
         });

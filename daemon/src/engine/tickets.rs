@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use udpx_proto::Code;
@@ -14,6 +14,8 @@ use udpx_proto::messages::{IfExists, PutRequest};
 
 use super::Engine;
 use super::access::{Access, Peers, Right, Root};
+use super::association::Association;
+use super::report::SessionKey;
 use crate::config::Rights;
 use crate::identity::key_text;
 use crate::transfer::Failure;
@@ -36,6 +38,8 @@ pub(crate) struct Grant {
     pub(crate) mode_mask: u32,
     /// What it was made for is done.
     done: AtomicBool,
+    /// The session that puts the one file: the latest that asked, as one before it may be lost and not know it.
+    putting: AtomicU64,
 }
 
 /// Where the one file goes, whatever its sender calls it.
@@ -59,6 +63,7 @@ impl Grant {
             only: None,
             mode_mask: 0o777,
             done: AtomicBool::new(false),
+            putting: AtomicU64::new(0),
         }
     }
 
@@ -101,11 +106,16 @@ impl Guest {
         access.place(if self.grant.only.is_some() { "" } else { root }, right)
     }
 
-    /// What the holder wants to put, as this machine wants it. `busy`: another file is under way in this session.
+    /// What the holder wants to put in this session, as this machine wants it. `busy`: another file is under way in it.
     ///
     /// # Errors
     /// What the holder is to be told instead.
-    pub(crate) fn put(&self, request: &PutRequest, busy: bool) -> Result<PutRequest, Failure> {
+    pub(crate) fn put(
+        &self,
+        session: SessionKey,
+        request: &PutRequest,
+        busy: bool,
+    ) -> Result<PutRequest, Failure> {
         let request = PutRequest { mode: request.mode & self.grant.mode_mask, ..request.clone() };
         let Some(only) = &self.grant.only else { return Ok(request) };
         if busy || self.grant.is_done() {
@@ -114,6 +124,7 @@ impl Guest {
                 format!("This ticket is for one file. On it, {MAKE_ANOTHER}"),
             ));
         }
+        self.grant.putting.store(session, Ordering::Relaxed);
         Ok(PutRequest {
             root: String::new(),
             path: only.path.clone(),
@@ -121,6 +132,11 @@ impl Guest {
             if_exists: only.if_exists,
             ..request
         })
+    }
+
+    /// Whether another session of the holder's puts the one file instead of this one.
+    pub(crate) fn is_superseded(&self, session: SessionKey) -> bool {
+        self.grant.only.is_some() && self.grant.putting.load(Ordering::Relaxed) != session
     }
 
     /// A file came or went.
@@ -231,6 +247,12 @@ impl Directory for Door<'_> {
 }
 
 impl Engine {
+    /// Sessions that are to make way notice it though nothing comes on them.
+    pub(super) fn rouse_superseded(&mut self) {
+        let drivers = self.associations.iter_mut().flatten().filter_map(Association::driver);
+        drivers.for_each(|driver| driver.dirty |= driver.is_superseded());
+    }
+
     /// From now on this ticket opens sessions.
     pub(super) fn invite(&mut self, grant: Grant) {
         if !self.tickets.add(grant, SystemTime::now()) {
