@@ -75,6 +75,9 @@ pub(crate) enum Command {
     Stats(AskArgs),
     /// Print the version, and that of the daemon if one runs
     Version(AskArgs),
+    /// A process that opens and renames a user's files for jobs of the daemon
+    #[command(hide = true)]
+    Agent(AgentArgs),
     /// Panic, as a bug would, to see what becomes of it
     #[command(hide = true)]
     Panic,
@@ -106,6 +109,16 @@ pub(crate) struct AskArgs {
     /// /run/udpx/udpxd.sock]
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
+}
+
+/// What it may open comes on standard input.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// Jobs of this user
+    #[arg(required = true, value_name = "JOB")]
+    pub(crate) jobs: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) socket: AskArgs,
 }
 
 #[derive(Debug, Args)]
