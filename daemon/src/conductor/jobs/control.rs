@@ -220,6 +220,7 @@ impl Jobs {
         }
         cx.lending.on_offer(from.client, from.request, who.peer.uid, &jobs, cx.now)?;
         self.offers.insert(from);
+        cx.out.ok(from, Reply::Nothing);
         for (id, _) in jobs {
             let waits = |job: &super::Job| {
                 matches!(job.record.state, JobState::Waiting { next_try_unix_ms: None, .. })
