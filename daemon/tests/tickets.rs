@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::{Detour, bytes, file, names};
 use udpx_proto::handshake::StaticSecret;
 use udpxd::config::Rights;
-use udpxd::embedded::{self, Call, PullFile, PullRequest, PushFile, PushRequest};
+use udpxd::embedded::{self, Call, PullFile, PullRequest, PushFile, PushRequest, Way};
 use udpxd::hosting::addresses::Address;
 use udpxd::hosting::{Host, HostConfig, HostEvent, Offer};
 use udpxd::identity;
@@ -278,10 +278,8 @@ fn strangers_hear_nothing_of_tickets() {
     let lab = Lab::new();
     let a = lab.file("a", 10);
     let host = Hosted::file(&lab.at("got"));
-    let without = Call {
-        way: udpxd::embedded::Way::new(host.ticket.key, host.ticket.addresses.clone()),
-        ..host.call(&someone())
-    };
+    let without =
+        Call { way: Way::new(host.ticket.key, host.ticket.addresses.clone()), ..host.call(&someone()) };
     refusal(push(without, &[&a]), "lets in only those who have a ticket");
     // An id that is not known, and one whose secret is not: no answer, and the causes are named.
     let other = Hosted::file(&lab.at("other"));
