@@ -4,6 +4,7 @@
 //! the environment (`@`, which reads `$UDPX_TICKET`). It is a secret: messages call its machine by its first address.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -39,14 +40,14 @@ impl Host {
         };
         Ok(Some(Self::Ticket(Box::new(ticket))))
     }
+}
 
-    /// What messages call it.
-    pub(crate) fn shown(&self) -> String {
+/// What messages call it.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => name.clone(),
-            Self::Ticket(ticket) => {
-                ticket.addresses.first().map(|first| first.ip().to_string()).unwrap_or_default()
-            }
+            Self::Name(name) => f.write_str(name),
+            Self::Ticket(ticket) => ticket.addresses.iter().take(1).try_for_each(|first| first.ip().fmt(f)),
         }
     }
 }
@@ -100,7 +101,7 @@ mod tests {
         std::fs::write(&file, TICKET).unwrap();
         let here = Host::by_ticket(TICKET.trim().as_bytes()).unwrap().unwrap();
         let there = Host::by_ticket(format!("@{}", file.display()).as_bytes()).unwrap().unwrap();
-        assert_eq!((&here, here.shown().as_str()), (&there, "192.0.2.7"));
+        assert_eq!((&here, here.to_string().as_str()), (&there, "192.0.2.7"));
         assert_eq!(from_environment(Some(OsStr::new(TICKET))).map(|t| t.addresses.len()), Ok(2));
         assert!(from_environment(None).unwrap_err().text.contains("UDPX_TICKET"));
         for name in ["bob", "udpx1", "192.0.2.7", "2001:db8::1"] {

@@ -26,6 +26,7 @@ mod peer_list;
 mod peers;
 mod ping;
 mod places;
+mod plot;
 mod progress;
 mod pull;
 mod push;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
         Command::Pull(args) => pull::run(args, output),
         Command::Ls(args) => ls::run(args, output),
         Command::Ping(args) => ping::run(args, output),
-        Command::Serve(args) => hosting::serve::run(args, output),
+        Command::Serve(args) => hosting::serve::run(&args, output),
         Command::Receive(args) => hosting::receive::run(args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Key(args) => key::run(args, output),

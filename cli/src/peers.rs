@@ -47,7 +47,7 @@ pub(crate) fn resolve(
         }
         Host::Ticket(ticket) => {
             return Ok(Target {
-                name: host.shown(),
+                name: host.to_string(),
                 addresses: ticket.addresses.clone(),
                 key: ticket.key,
                 credential: ticket.credential(),

@@ -8,7 +8,6 @@ use udpxd::Code;
 use udpxd::embedded::PullFile;
 
 use crate::args::{Output, PullArgs, Sending};
-use crate::escape;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::interrupt::Interrupt;
@@ -16,6 +15,7 @@ use crate::names::Names;
 use crate::push::finish;
 use crate::remote::Remote;
 use crate::run::{Pull, Way};
+use crate::{escape, plot};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: PullArgs, output: Output) -> Result<(), Failure> {
@@ -39,7 +39,10 @@ pub(crate) fn run(args: PullArgs, output: Output) -> Result<(), Failure> {
         if_exists: args.if_exists,
         umask: umask(),
     };
-    finish(pull.run(output, interrupt.flag()), "", output)
+    let title = format!("{} from {host}", plot::files(&pull.names));
+    let outcome = pull.run(output, interrupt.flag());
+    let drawn = args.plot.map_or(Ok(()), |path| outcome.plot(&path, &title, true));
+    finish(outcome, "", output).and(drawn)
 }
 
 /// Sources, of which there is at least one, and the destination.
@@ -53,7 +56,7 @@ fn split(places: &[OsString]) -> Result<(Vec<Remote>, PathBuf), Failure> {
         return Err(Failure::new(Code::Usage, "no source given: udpxctl pull HOST:FILE"));
     };
     if let Some(other) = sources.iter().find(|source| source.host != first.host) {
-        let text = format!("{} and {} are two machines", first.host.shown(), other.host.shown());
+        let text = format!("{} and {} are two machines", first.host, other.host);
         return Err(Failure::with_remedy(Code::Usage, text, "Pull from one after the other."));
     }
     Ok((sources, destination))
@@ -91,8 +94,7 @@ fn base_names(sources: &[Remote]) -> Result<Vec<Vec<u8>>, Failure> {
     for source in sources {
         let name = source.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let good = !matches!(name, b"" | b"." | b"..");
-        names
-            .add(good.then_some(name), format!("{}:{}", source.host.shown(), escape::bytes(&source.path)))?;
+        names.add(good.then_some(name), format!("{}:{}", source.host, escape::bytes(&source.path)))?;
     }
     Ok(names.into_list())
 }

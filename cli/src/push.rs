@@ -12,7 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::names::Names;
 use crate::remote::Remote;
 use crate::run::{self, Outcome, Push, Way};
-use crate::{escape, events, jsonl, say, table};
+use crate::{escape, events, jsonl, plot, say, table};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
@@ -28,7 +28,10 @@ pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
         path: destination.path,
         if_exists: args.if_exists,
     };
-    finish(push.run(output, interrupt.flag()), &format!("{}:", destination.host.shown()), output)
+    let title = format!("{} to {}", plot::files(&push.names), destination.host);
+    let outcome = push.run(output, interrupt.flag());
+    let drawn = args.plot.map_or(Ok(()), |path| outcome.plot(&path, &title, false));
+    finish(outcome, &format!("{}:", destination.host), output).and(drawn)
 }
 
 /// Tells how a push or a pull ended; its failure is left to the caller. `place` is what stands before the paths of the

@@ -36,7 +36,7 @@ impl Remote {
         let by_ticket = Host::by_ticket(host)?;
         // What is wrong about the rest is said without the ticket.
         let shown = match &by_ticket {
-            Some(host) => format!("{}:{}", host.shown(), escape::bytes(dest)),
+            Some(host) => format!("{host}:{}", escape::bytes(dest)),
             None => shown,
         };
         let host = match by_ticket {
@@ -115,7 +115,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<(String, String, String), String> {
         match Remote::parse(OsStr::new(text)) {
-            Ok(to) => Ok((to.host.shown(), to.root, String::from_utf8(to.path).unwrap())),
+            Ok(to) => Ok((to.host.to_string(), to.root, String::from_utf8(to.path).unwrap())),
             Err(failure) => Err(failure.text),
         }
     }

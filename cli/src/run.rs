@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use udpxd::embedded::{self, Call, Event, PullFile, PullRequest, PushFile, PushRequest};
 use udpxd::report::{JobError, Summary};
+use udpxd::samples::Samples;
 use udpxd::{Code, RatePolicy, StaticSecret, identity};
 
 use crate::args::{IfExists, Output, Reach, Sending};
@@ -92,6 +93,8 @@ pub(crate) struct Outcome {
     pub(crate) summary: Option<Summary>,
     /// What went wrong with each of the others, or with all of them.
     pub(crate) failure: Option<Failure>,
+    /// The job over time.
+    pub(crate) samples: Samples,
 }
 
 impl Push {

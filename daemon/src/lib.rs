@@ -26,6 +26,7 @@ pub mod liveness;
 pub mod notify;
 pub mod relay;
 pub mod report;
+pub mod samples;
 pub mod storage;
 pub mod ticket;
 mod transfer;

@@ -23,6 +23,9 @@ pub(crate) struct PushArgs {
     pub(crate) if_exists: IfExists,
     #[command(flatten)]
     pub(crate) sending: Sending,
+    /// Draw rate, round trip, loss and retransmissions over time into this file, as SVG
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +42,9 @@ pub(crate) struct PullArgs {
     pub(crate) if_exists: IfExists,
     #[command(flatten)]
     pub(crate) carrying: Carrying,
+    /// Draw rate and round trip over time into this file, as SVG
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -37,12 +37,12 @@ pub(crate) struct ServeArgs {
 }
 
 /// Runs the command; the error is not yet told.
-pub(crate) fn run(args: ServeArgs, output: Output) -> Result<(), Failure> {
+pub(crate) fn run(args: &ServeArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
     let rights = Rights { write: !args.read_only, read: !args.write_only, list: !args.write_only };
     let offer = Offer::Directory { path: args.directory.clone(), rights, once: args.once };
     let mut host = args.listening.start(offer)?;
-    announce(&host, &args, rights, output)?;
+    announce(&host, args, rights, output)?;
     let root = std::path::absolute(&args.directory).unwrap_or_default();
     let mut serving = Serving { output, root, files: 0, bytes: 0 };
     let mut done = false;

@@ -1,6 +1,6 @@
 //! A request goes to whoever can answer it.
 
-use udpx_control::schema::{Command, ErrorReport, Reply, Roots, Watch};
+use udpx_control::schema::{Command, ErrorReport, Reply, RootReport, Roots, Watch};
 use udpx_proto::Code;
 
 use super::Conductor;
@@ -102,14 +102,12 @@ impl Conductor {
                 .map_err(|failed| error(failed.code(), failed.to_string(), Code::TryAgain.remedy()))?;
             self.board.set(super::board::Settings::of(&config));
             self.roots = book;
+            let added = |root: &RootReport| matches!(&change, RootChange::Set(name, _) if *name == root.root);
+            let added = self.board.roots().into_iter().find(added);
             if let Some(jobs) = &mut self.job_table {
-                match &change {
-                    RootChange::Set(name, path) => jobs.ledger().set_root(name, path),
-                    RootChange::Removed(name) => jobs.ledger().remove_root(name),
-                };
+                jobs.keep_root(from, &change, added);
             }
         }
-        self.out.done(from, Reply::Nothing);
         Ok(())
     }
 }

@@ -106,7 +106,7 @@ impl HostEvent {
             Report::Barred { from, text, .. } => Self::Refused { from, text },
             Report::Unknown { from, .. } => Self::Refused { from, text: "They have no ticket.".into() },
             Report::Arriving { peer, path, written: bytes, size: total, pulse } => {
-                let Pulse { rtt_us, loss } = pulse;
+                let Pulse { rtt_us, loss, .. } = pulse;
                 Self::Arriving { from: place(&peer), path, bytes, total, rate_bps: rate(bytes), rtt_us, loss }
             }
             Report::Received { peer, file } => Self::Came { from: place(&peer), file },

@@ -37,6 +37,10 @@ impl Jobs {
         for (_, file) in job.record.files.iter() {
             cx.out.event(from, Event::File(Box::new(file.clone())));
         }
+        let samples = if show.samples { job.samples.list() } else { Vec::new() };
+        if !samples.is_empty() {
+            cx.out.event(from, Event::Samples { job: show.job, samples });
+        }
         let mut stats = job.record.stats.clone().map(Box::new);
         for event in stats.as_mut().map(|stats| stats.split_rows(show.job)).unwrap_or_default() {
             cx.out.event(from, event);
