@@ -12,6 +12,8 @@ mod demo;
 mod escape;
 mod events;
 mod failure;
+mod host;
+mod hosting;
 mod inbox;
 mod interrupt;
 mod jsonl;
@@ -60,6 +62,8 @@ fn main() -> ExitCode {
         Command::Pull(args) => pull::run(args, output),
         Command::Ls(args) => ls::run(args, output),
         Command::Ping(args) => ping::run(args, output),
+        Command::Serve(args) => hosting::serve::run(&args, output),
+        Command::Receive(args) => hosting::receive::run(args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Key(args) => key::run(args, output),
         Command::Peers(args) => peer_list::run(args, output),

@@ -23,6 +23,7 @@ pub(crate) fn run(args: PingArgs, output: Output) -> Result<(), Failure> {
         interval: args.interval.max(INTERVAL_MIN),
         patience: PATIENCE,
     };
+    let host = host.to_string();
     let summary = way.ask(output, interrupt.flag(), |call, events| embedded::ping(call, ping, events))?;
     if summary.received == 0 {
         let text = format!("{host} answered, but none of {} echoes came back", summary.sent);

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use udpxd::Code;
 
+use crate::hosting::receive::ReceiveArgs;
+use crate::hosting::serve::ServeArgs;
 use crate::root::RootArgs;
 
 pub(crate) use demo::{BenchPushArgs, BenchReceiveArgs, DemoArgs, PathArgs, ReceiverArgs, RelayArgs};
@@ -55,6 +57,10 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Ask another machine for echoes
     Ping(PingArgs),
+    /// Let others get files from a directory, and put theirs there, by a ticket and until Ctrl-C
+    Serve(ServeArgs),
+    /// Take one file from whoever gets the ticket
+    Receive(ReceiveArgs),
     /// Send a file between two processes on this machine and compare the bytes
     Demo(DemoArgs),
     /// Print this user's public key

@@ -13,7 +13,7 @@ use crate::{peers, values};
 #[command(override_usage = "udpxctl push [OPTIONS] FILE... HOST[:DEST]")]
 pub(crate) struct PushArgs {
     /// Files, then the destination: HOST, HOST:path beneath the default root, or HOST:/ROOT/path; a path that ends in
-    /// / is a directory, and the file goes inside
+    /// / is a directory, and the file goes inside. HOST is a ticket (or @FILE with one), a name or an address
     #[arg(required = true, value_names = ["FILE", "HOST[:DEST]"], num_args = 1..)]
     pub(crate) places: Vec<OsString>,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub(crate) struct LsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PingArgs {
-    /// A peer's name, a DNS name or an address
+    /// A ticket (or @FILE with one), a peer's name, a DNS name or an address
     #[arg(value_name = "HOST")]
     pub(crate) host: OsString,
     #[command(flatten)]
