@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use udpxd::config::{Config, Peer, Rights, Sink};
+use udpxd::config::{Config, Peer, Sink};
 use udpxd::daemon::{Daemon, DaemonEvent};
 use udpxd::embedded::PushFile;
 use udpxd::report::FileSummary;
@@ -31,13 +31,7 @@ pub(crate) fn receive(args: BenchReceiveArgs) -> Result<(), Failure> {
     if args.null {
         config.sink = Sink::Null;
     }
-    config.peers = vec![Peer {
-        name: "bench".into(),
-        key: sender.public(),
-        plain: args.plain,
-        rights: Rights::default(),
-        inbox: args.into,
-    }];
+    config.peers = vec![Peer { plain: args.plain, inbox: args.into, ..Peer::new("bench", sender.public()) }];
     let daemon = receiver::start(&config, new_secret()?)?;
     child::hello(receiver::address(&daemon)?, Some(&ticket(&daemon.key(), &sender)))?;
     let file = wait_for_file(&daemon)?;

@@ -33,9 +33,10 @@ impl Failure {
     /// The lines for a person.
     pub(crate) fn lines(&self) -> String {
         let mut lines = format!("udpxctl: {}\n", escape::text(&self.text));
-        if !self.remedy.is_empty() {
+        // Lines of a file to be written are lines here too.
+        for line in self.remedy.lines() {
             lines.push_str("  ");
-            lines.push_str(&escape::text(&self.remedy));
+            lines.push_str(&escape::text(line));
             lines.push('\n');
         }
         lines
@@ -80,5 +81,7 @@ mod tests {
     fn what_a_peer_says_cannot_reach_the_terminal_raw() {
         let failure = Failure::with_remedy(Code::Refused, "no\x1b[2Jway\nout", "");
         assert_eq!(failure.lines(), "udpxctl: no\\x1b[2Jway\\nout\n");
+        let failure = Failure::with_remedy(Code::Refused, "no", "Write:\n  [a]\r\x1b");
+        assert_eq!(failure.lines(), "udpxctl: no\n  Write:\n    [a]\\r\\x1b\n");
     }
 }

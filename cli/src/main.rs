@@ -15,6 +15,7 @@ mod inbox;
 mod interrupt;
 mod jsonl;
 mod key;
+mod lend;
 mod ls;
 mod names;
 mod peer_list;
@@ -25,6 +26,7 @@ mod progress;
 mod pull;
 mod push;
 mod remote;
+mod root;
 mod run;
 mod stats;
 mod table;
@@ -59,8 +61,10 @@ fn main() -> ExitCode {
         Command::Key(args) => key::run(args, output),
         Command::Peers(args) => peer_list::run(args, output),
         Command::Inbox(args) => inbox::run(args, output),
+        Command::Root(args) => root::run(args, output),
         Command::Stats(args) => stats::run(args, output),
         Command::Version(args) => version::run(args.socket, output),
+        Command::Panic => panic!("as asked"),
         Command::DemoReceiver(args) => demo::receiver::run(args),
         Command::DemoRelay(args) => demo::relay::run(&args),
         Command::BenchReceive(args) => bench::receive(args),

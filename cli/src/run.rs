@@ -46,18 +46,18 @@ impl Way {
 
     fn call(self, cancel: Arc<AtomicBool>) -> Call {
         let mut call = Call::new(self.target.key, self.target.addresses, self.identity);
-        call.host = self.target.name;
-        call.connect_timeout = self.timeout;
-        call.give_up_after = self.timeout;
+        call.way.host = self.target.name;
+        call.way.connect_timeout = self.timeout;
+        call.way.give_up_after = self.timeout;
         call.cancel = cancel;
         let Sending { carrying, rate } = self.sending;
-        call.plain = carrying.plain;
-        call.gso = !carrying.no_gso;
+        call.way.plain = carrying.plain;
+        call.way.gso = !carrying.no_gso;
         if let Some(mtu) = carrying.mtu {
-            call.mtu_max = mtu;
+            call.way.mtu_max = mtu;
         }
         if let Some(bits_per_second) = rate {
-            call.policy = RatePolicy::Fixed { bps: bits_per_second as f64 };
+            call.way.policy = RatePolicy::Fixed { bps: bits_per_second as f64 };
         }
         call
     }

@@ -35,6 +35,12 @@ impl JobError {
         Self::new(code, text, code.remedy())
     }
 
+    /// The end of something that was stopped for this reason, and did not fail.
+    #[must_use]
+    pub fn ended(code: Code) -> Self {
+        Self::with_remedy(code, with_first(code.text().trim_end_matches('.'), char::to_ascii_lowercase))
+    }
+
     /// Takes a sentence of the form "what happened; what to do." apart. One that does not say what to do gets the
     /// remedy of its code.
     #[must_use]

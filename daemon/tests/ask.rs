@@ -14,7 +14,7 @@ use udpxd::storage::listing::{LIST_ENTRIES_MAX, Listing};
 
 fn call(daemon: &Receiver, detour: &Detour) -> Call {
     let mut call = Call::new(daemon.secret.public(), vec![detour.address], daemon.alice.clone());
-    call.mtu_max = 1500;
+    call.way.mtu_max = 1500;
     call
 }
 

@@ -6,11 +6,12 @@ mod transfer;
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use udpxd::Code;
 
 use crate::jsonl;
+use crate::root::RootArgs;
 
 pub(crate) use demo::{BenchPushArgs, BenchReceiveArgs, DemoArgs, PathArgs, ReceiverArgs, RelayArgs};
 pub(crate) use jobs::{JobArgs, JobsArgs, LimitArgs, PolicyArgs, ResumeArgs, ShowArgs, WatchArgs};
@@ -21,6 +22,7 @@ pub(crate) use transfer::{
 /// Moves files between machines over UDP: encrypted, verified, fast.
 #[derive(Debug, Parser)]
 #[command(name = "udpxctl", version, arg_required_else_help = true, infer_long_args = false)]
+#[command(after_long_help = exit_codes())]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) output: Output,
@@ -28,20 +30,11 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-impl Cli {
-    /// The command line as clap knows it, with what depends on the table of codes.
-    pub(crate) fn describe() -> clap::Command {
-        Self::command().after_help(exit_codes())
-    }
-}
-
-/// The exit codes, from the one table.
+/// The end of `--help`: the exit codes, from the one table.
 fn exit_codes() -> String {
-    let mut text = "Exit codes:\n".to_owned();
-    for code in Code::ALL {
-        text.push_str(&format!("  {:>3}  {:<15} {}\n", code.exit(), code.kind(), code.text()));
-    }
-    text + "docs/ERRORS.md has what to do about each."
+    let line = |code: &Code| format!("  {:>3}  {}\n", code.exit(), code.text());
+    let lines: String = Code::ALL.iter().map(line).collect();
+    format!("Exit codes (docs/ERRORS.md says what to do about each):\n{lines}")
 }
 
 /// How a command speaks.
@@ -99,12 +92,17 @@ pub(crate) enum Command {
     Peers(AskArgs),
     /// List what has arrived since the daemon was started
     Inbox(InboxArgs),
+    /// Add, list and remove places where files of peers may go
+    Root(RootArgs),
     /// Print the daemon's sessions and counters
     Stats(AskArgs),
     /// Print the version, and that of the daemon if one runs
     Version(AskArgs),
     /// Print a script that completes this command line in a shell
     Completions(CompletionsArgs),
+    /// Panic, as a bug would, to see what becomes of it
+    #[command(hide = true)]
+    Panic,
     /// The receiving process of a demo
     #[command(hide = true)]
     DemoReceiver(ReceiverArgs),

@@ -294,7 +294,7 @@ fn a_vault_opens_what_the_daemon_asks_for() {
                 let Operation::Open { path } = &demand.operation else { panic!("{demand:?}") };
                 if demand.demand % 10 == 0 {
                     let error = ErrorReport::new(code::IO, "no", "");
-                    responses.answer(&demand, Outcome::Failed { error, renamed: false }, None).unwrap();
+                    responses.answer(&demand, Outcome::failed(error), None).unwrap();
                     continue;
                 }
                 let mut file = tempfile::tempfile().unwrap();

@@ -9,7 +9,8 @@ use udpx_control::schema::{
     Counter, DaemonReport, InboxEntry, JobCounts, PeerReport, RootReport, Row, SessionReport, SocketReport,
 };
 
-use crate::config::{Config, Peer};
+use super::roots::problem;
+use crate::config::{Config, INBOX, Peer, Rights};
 use crate::daemon::DaemonEvent;
 use crate::identity;
 use crate::report::{self, FileSummary, SessionCounters, SessionTally, Tally};
@@ -18,31 +19,51 @@ use crate::report::{self, FileSummary, SessionCounters, SessionTally, Tally};
 #[derive(Debug)]
 pub(super) struct Settings {
     peers: Vec<PeerReport>,
-    /// Name and directory, the default one first.
-    roots: Vec<(String, PathBuf)>,
+    /// The default one first.
+    roots: Vec<Place>,
+}
+
+/// A root as it is set.
+#[derive(Debug)]
+struct Place {
+    name: String,
+    path: PathBuf,
+    /// A peer may write there, so the daemon has to.
+    is_written: bool,
 }
 
 impl Settings {
     pub(super) fn of(config: &Config) -> Self {
-        let mut roots = vec![(INBOX.to_owned(), config.inbox.clone())];
-        let own =
-            config.peers.iter().filter_map(|peer| peer.inbox.clone().map(|inbox| (root_of(peer), inbox)));
-        roots.extend(own);
+        let mut roots = vec![Place { name: INBOX.into(), path: config.inbox.clone(), is_written: true }];
+        let own = |peer: &Peer| {
+            let path = peer.inbox.clone()?;
+            Some(Place { name: root_of(peer), path, is_written: peer.rights.write })
+        };
+        roots.extend(config.peers.iter().filter_map(own));
+        roots.extend(config.roots.iter().map(|(name, root)| {
+            let may_write = |peer: &Peer| peer.roots.get(name).is_some_and(|rights| rights.write);
+            let is_written = config.peers.iter().any(may_write);
+            Place { name: name.clone(), path: root.path.clone(), is_written }
+        }));
         Self { peers: config.peers.iter().map(peer_report).collect(), roots }
     }
 }
 
 fn peer_report(peer: &Peer) -> PeerReport {
-    let root = root_of(peer);
-    let granted = |right: bool| if right { vec![root.clone()] } else { Vec::new() };
+    let own = (root_of(peer), peer.rights);
+    let others = peer.roots.iter().map(|(name, &rights)| (name.clone(), rights));
+    let roots: Vec<(String, Rights)> = [own].into_iter().chain(others).collect();
+    let granted = |right: fn(&Rights) -> bool| {
+        roots.iter().filter(|(_, rights)| right(rights)).map(|(name, _)| name.clone()).collect()
+    };
     PeerReport {
         peer: peer.name.clone(),
         key: identity::key_text(&peer.key),
         addresses: Vec::new(),
         sessions: 0,
-        read: granted(peer.rights.read),
-        list: granted(peer.rights.list),
-        write: granted(peer.rights.write),
+        read: granted(|rights| rights.read),
+        list: granted(|rights| rights.list),
+        write: granted(|rights| rights.write),
         plain: peer.plain,
         limit_bps: None,
         heard_unix_ms: None,
@@ -211,15 +232,12 @@ impl Board {
     }
 
     pub(super) fn roots(&self) -> Vec<RootReport> {
-        let report = |(root, path): &(String, PathBuf)| {
-            let (free_bytes, problem) = look_at(path);
-            RootReport {
-                root: root.clone(),
-                path: path.clone().into(),
-                default: root == INBOX,
-                free_bytes,
-                problem,
-            }
+        let report = |place: &Place| RootReport {
+            root: place.name.clone(),
+            path: place.path.clone().into(),
+            default: place.name == INBOX,
+            free_bytes: free_bytes(&place.path),
+            problem: problem(&place.path, place.is_written),
         };
         self.settings.roots.iter().map(report).collect()
     }
@@ -308,16 +326,10 @@ fn arrived(peer: String, file: &FileSummary) -> InboxEntry {
     }
 }
 
-/// Free bytes of a directory, and what is wrong with it.
-fn look_at(path: &Path) -> (u64, String) {
-    // A peer's directory is made when the peer is configured, and the inbox with it.
-    if !path.is_dir() {
-        return (0, format!("{} is no directory, or may not be looked at.", path.display()));
-    }
-    match nix::sys::statvfs::statvfs(path) {
-        Ok(found) => (found.blocks_available().saturating_mul(found.fragment_size()), String::new()),
-        Err(errno) => (0, format!("{} cannot be looked at: {errno}.", path.display())),
-    }
+/// Bytes free for the daemon; 0 where nobody can say.
+fn free_bytes(path: &Path) -> u64 {
+    let found = nix::sys::statvfs::statvfs(path);
+    found.map_or(0, |found| found.blocks_available().saturating_mul(found.fragment_size()))
 }
 
 fn micros(time: Duration) -> u64 {
@@ -329,8 +341,6 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The default root.
-const INBOX: &str = "inbox";
 /// Files that are remembered.
 const INBOX_MAX: usize = 1000;
 /// Bytes of their paths: as JSON they grow eightfold at worst, and one answer must not be taken for a client that

@@ -12,7 +12,10 @@
 mod access;
 mod answer;
 mod board;
+pub mod lending;
 mod place;
+pub(crate) mod roots;
+mod sandbox;
 mod server;
 
 use std::cell::Cell;

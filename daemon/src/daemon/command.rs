@@ -10,10 +10,10 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use udpx_proto::Code;
 
-use super::{Daemon, DaemonError, DaemonEvent, SHUTDOWN_EVERY};
+use super::{Daemon, DaemonError, DaemonEvent, SHUTDOWN_EVERY, check};
 use crate::bug;
 use crate::conductor::{Conductor, ControlSocket};
-use crate::config::{Config, Rights};
+use crate::config::Config;
 use crate::identity;
 use crate::notify::Notifier;
 
@@ -196,26 +196,7 @@ fn log(event: &DaemonEvent) {
 
 fn check(path: &Path) -> Result<(), DaemonError> {
     let config = Config::load(path)?;
-    for address in config.listen_addresses() {
-        println!("listens on {address}");
-    }
-    for peer in &config.peers {
-        let (name, place) = (&peer.name, config.inbox_of(peer));
-        let Rights { write, read, list } = peer.rights;
-        if write {
-            println!("takes files of {name} into {}", place.display());
-        }
-        if read {
-            println!("gives {name} files from {}", place.display());
-        }
-        if list {
-            println!("lists {} for {name}", place.display());
-        }
-    }
-    match config.control.socket() {
-        Some(socket) => println!("control socket {}", socket.display()),
-        None => println!("no control socket"),
-    }
+    check::meaning(&config).iter().for_each(|line| println!("{line}"));
     println!("{} is valid", path.display());
     Ok(())
 }

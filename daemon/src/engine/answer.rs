@@ -78,7 +78,8 @@ impl Engine {
             None => (Peer::Unknown { config_name: self.peers().config_name.clone() }, false),
         };
         let plain = plain && established.peer_params.plain_ok;
-        let mut config = self.session_config(&established, from, RatePolicy::Adaptive, plain);
+        let mut config =
+            self.session_config(&established, from, RatePolicy::Adaptive, plain, self.params.mtu_max);
         config.initial_rtt =
             now.saturating_since(began).clamp(Duration::from_micros(50), Duration::from_secs(1));
         if matches!(peer, Peer::Unknown { .. }) {

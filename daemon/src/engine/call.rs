@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use udpx_proto::handshake::{Credential, Initiator, InitiatorConfig, Params, Progress};
 use udpx_proto::{Code, Session, Time};
-use udpx_udp::Socket;
+use udpx_udp::{Socket, SocketOptions};
 
 use super::Engine;
 use super::association::Association;
@@ -103,12 +103,15 @@ impl Engine {
     ) -> Result<(), Failure> {
         let address = connect.address;
         let local = Socket::wildcard(address);
-        let socket = Socket::connect(local, address, &self.config.socket_options()).map_err(|error| {
+        let options = self.config.socket_options();
+        let options = SocketOptions { gso: options.gso && connect.gso, ..options };
+        let socket = Socket::connect(local, address, &options).map_err(|error| {
             Failure::new(Code::Unreachable, format!("{address} cannot be reached from here: {error}."))
         })?;
         let wire = self.add_wire(socket, false)?;
         let index = self.free_index();
-        let params = Params { plain_ok: connect.plain, ..self.params.clone() };
+        let mtu_max = self.params.mtu_max.min(connect.mtu_max);
+        let params = Params { plain_ok: connect.plain, mtu_max, ..self.params.clone() };
         let begun = self.new_lane(index).ok_or_else(too_many).and_then(|lane| {
             let config = InitiatorConfig {
                 local: &self.config.identity,
@@ -195,17 +198,18 @@ impl Engine {
         if connect.plain && !plain {
             tracing::warn!(address = %connect.address, "the peer does not allow unencrypted data; it is encrypted");
         }
-        let mut config = self.session_config(&established, connect.address, connect.policy, plain);
+        let mtu_max = self.params.mtu_max.min(connect.mtu_max);
+        let mut config = self.session_config(&established, connect.address, connect.policy, plain, mtu_max);
         config.initial_rtt = rtt;
         let key = self.next_key();
         let place = Place { key, wire, to: None, address: connect.address, born: self.tags.last() };
         let peer_key = established.peer;
         let session = Session::new(config, *established, now);
-        let address = connect.address;
+        let (address, tag) = (connect.address, connect.tag);
         let peer = Peer::Server { connect: Box::new(connect), doubted: false };
         let driver = Driver::new(session, &place, peer, peer_key, now);
         self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
-        self.outbox.push(Report::Connected { session: key, address, rtt, replaces });
+        self.outbox.push(Report::Connected { tag, session: key, address, rtt, replaces });
     }
 
     /// Somebody says that the peer does not know our session. Nothing is torn down on such a word: another handshake

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use udpx_proto::handshake::PublicKey;
-use udpx_proto::messages::Abort;
+use udpx_proto::messages::{Abort, RateLimit};
 use udpx_proto::session::SendError;
-use udpx_proto::{Code, Event, LaneId, Message, RequestId, Session, StreamId, Time};
+use udpx_proto::{Code, Event, LaneId, Message, RatePolicy, RequestId, Session, StreamId, Time};
 
 use super::access::{Access, Right};
 use super::asking::Asked;
@@ -23,7 +23,7 @@ use super::workers::Queue;
 use crate::identity::OsRandom;
 use crate::report::{Row, SessionCounters, SessionTally, SocketReport};
 use crate::transfer::put::{News, Put};
-use crate::transfer::take::{Outcome, Take, TakeCx};
+use crate::transfer::take::{self, Outcome, Take, TakeCx};
 use crate::transfer::{Failure, Mail};
 
 /// What a driver needs of the engine while it handles something.
@@ -120,6 +120,9 @@ pub(crate) struct Driver {
     end: Option<Failure>,
     /// It shall be closed as soon as the peer has heard everything.
     lingering: Option<Lingering>,
+    /// The most that this end wants to be moved, wire bits a second, and what the peer wants.
+    limit_bps: Option<u64>,
+    wished_bps: Option<u64>,
     /// A file that we asked for has come.
     pub(super) has_fetched: bool,
     /// It was closed on command, and that was reported.
@@ -174,6 +177,8 @@ impl Driver {
             check: now + CHECK_EVERY,
             end: None,
             lingering: None,
+            limit_bps: None,
+            wished_bps: None,
             has_fetched: false,
             closed: false,
         }
@@ -324,10 +329,35 @@ impl Driver {
                 self.with_put_of(message.request, cx, |put, _| put.on_progress(&message));
             }
             Message::Abort(message) => self.on_abort(message, cx),
+            Message::RateLimit(RateLimit { bps }) => {
+                self.wished_bps = bps;
+                self.cap(cx);
+            }
             // Of a later version: whatever it was about, the request stays open until its own time-out.
             Message::Unsupported(message) => tracing::debug!(?message, "the peer did not know a message"),
             _ => {}
         }
+    }
+
+    /// The user wants the path shared in another way.
+    pub(crate) fn set_policy(&mut self, policy: RatePolicy, cx: &mut Cx<'_>) {
+        self.dirty = true;
+        self.session.set_policy(policy, cx.now);
+    }
+
+    /// The user wants no more moved than this, wire bits a second. The peer is asked for its part.
+    pub(crate) fn set_limit(&mut self, bps: Option<u64>, cx: &mut Cx<'_>) {
+        self.dirty = true;
+        if self.limit_bps != bps {
+            self.limit_bps = bps;
+            self.mail.push_back(Message::RateLimit(RateLimit { bps }));
+            self.cap(cx);
+        }
+    }
+
+    fn cap(&mut self, cx: &mut Cx<'_>) {
+        let least = [self.limit_bps, self.wished_bps].into_iter().flatten().min();
+        self.session.set_rate_cap(least.map(|bps| bps as f64), cx.now);
     }
 
     /// A request is over, whosever it was.
@@ -363,13 +393,13 @@ impl Driver {
         new
     }
 
-    /// Whose rights count, if the peer may do this.
+    /// The place of a root that the peer names, if it may do this there.
     ///
     /// # Errors
     /// What it is to be told.
-    pub(super) fn access(&self, right: Right) -> Result<&Access, Failure> {
+    pub(super) fn place(&self, root: &str, right: Right) -> Result<take::Place, Failure> {
         match &self.peer {
-            Peer::Known(access) => access.check(right).map(|()| access.as_ref()),
+            Peer::Known(access) => access.place(root, right),
             Peer::Server { .. } | Peer::Unknown { .. } => {
                 Err(Failure::new(Code::Refused, "This end of the session has no files for others."))
             }
@@ -435,15 +465,16 @@ impl Driver {
         cx.outbox.push(Report::Ended { session: self.key, failure, stats, socket });
     }
 
-    /// What the session has done so far, if a known peer opened it.
+    /// What the session has done so far, if its peer is known: the name is that of one that opened it.
     pub(crate) fn tally(&self) -> Option<SessionTally> {
-        let Peer::Known(access) = &self.peer else { return None };
-        if !self.session.is_confirmed() {
-            return None;
-        }
+        let name = match &self.peer {
+            Peer::Server { .. } => "",
+            Peer::Known(access) if self.session.is_confirmed() => &access.name,
+            Peer::Known(_) | Peer::Unknown { .. } => return None,
+        };
         let received = self.incoming.iter().flatten().count();
         let streams = received + self.puts.iter().map(Put::streams).sum::<usize>();
-        let tally = SessionTally::of(self.key, &access.name, &self.session.stats());
+        let tally = SessionTally::of(self.key, name, &self.session.stats());
         Some(SessionTally { streams: streams as u32, plain: self.session.is_plain(), ..tally })
     }
 

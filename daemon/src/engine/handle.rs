@@ -22,6 +22,7 @@ use super::workers::Workers;
 use super::{Engine, TIMER, WAKER, bell};
 use crate::identity::OsRandom;
 use crate::liveness::Beat;
+use crate::storage::Bell;
 
 /// How an engine is set up.
 pub(crate) struct EngineConfig {
@@ -36,6 +37,8 @@ pub(crate) struct EngineConfig {
     pub(crate) gso: bool,
     /// Largest IP packet, bytes.
     pub(crate) mtu_max: u16,
+    /// Rung when there are reports, for a reader that waits for other things as well.
+    pub(crate) bell: Option<Bell>,
     /// Stands between each socket and the kernel.
     #[cfg(test)]
     pub(crate) inject: Option<fn() -> udpx_udp::testing::SendInjector>,
@@ -141,7 +144,7 @@ impl EngineHandle {
             tags: Tags::default(),
             last_key: 0,
             commands: command_inbox,
-            outbox: Outbox::new(report_sender),
+            outbox: Outbox::new(report_sender, config.bell.clone()),
             busy: true,
             beat,
             stop_at: None,

@@ -34,7 +34,7 @@ impl Driver {
         if !self.is_new_request(message.request, cx) {
             return;
         }
-        let place = self.access(Right::Write).map(|access| access.place.clone());
+        let place = self.place(&message.root, Right::Write);
         if let Err(failure) = place.and_then(|place| self.begin_take(index, message, &place, cx)) {
             self.report_refusal(&message.path, failure.clone(), cx);
             self.refuse(message.request, failure);

@@ -196,6 +196,7 @@ impl Engine {
             self.keep_house(now);
         }
         self.outbox.pump();
+        self.outbox.ring();
     }
 
     fn take_commands(&mut self, now: Time) {
@@ -205,6 +206,16 @@ impl Engine {
                 Ok(Command::Do { session, task }) => {
                     if let Some(index) = self.find(session) {
                         self.with_driver(index, now, |driver, cx| driver.begin(index, task, cx));
+                    }
+                }
+                Ok(Command::SetPolicy { session, policy }) => {
+                    if let Some(index) = self.find(session) {
+                        self.with_driver(index, now, |driver, cx| driver.set_policy(policy, cx));
+                    }
+                }
+                Ok(Command::SetLimit { session, bps }) => {
+                    if let Some(index) = self.find(session) {
+                        self.with_driver(index, now, |driver, cx| driver.set_limit(bps, cx));
                     }
                 }
                 Ok(Command::Close { session, code, text }) => {

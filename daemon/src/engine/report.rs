@@ -12,6 +12,7 @@ use udpx_proto::{Code, RatePolicy, SessionStats};
 
 use super::access::Peers;
 use crate::report::{FileSummary, SessionCounters, SocketReport, Tally};
+use crate::storage::Bell;
 use crate::transfer::Failure;
 use crate::transfer::put::{News, PutSpec};
 use crate::transfer::take::Place;
@@ -26,6 +27,10 @@ pub(crate) enum Command {
     Connect(Box<Connect>),
     /// Do something on a session.
     Do { session: SessionKey, task: Task },
+    /// Share the path on a session as this policy says.
+    SetPolicy { session: SessionKey, policy: RatePolicy },
+    /// Move no more than so many wire bits a second on a session, either way.
+    SetLimit { session: SessionKey, bps: Option<u64> },
     /// End a session; its unfinished files are given up.
     Close { session: SessionKey, code: Code, text: String },
     /// From now on these may write here, and nobody else.
@@ -76,6 +81,10 @@ pub(crate) struct Connect {
     pub(crate) peer: PublicKey,
     pub(crate) policy: RatePolicy,
     pub(crate) plain: bool,
+    /// Segmentation offload, where the engine has it.
+    pub(crate) gso: bool,
+    /// Largest IP packet to try, bytes.
+    pub(crate) mtu_max: u16,
     /// How long to try.
     pub(crate) timeout: Duration,
 }
@@ -85,6 +94,8 @@ pub(crate) struct Connect {
 pub(crate) enum Report {
     /// A session is open.
     Connected {
+        /// Of the command.
+        tag: u64,
         session: SessionKey,
         address: SocketAddr,
         rtt: Duration,
@@ -167,11 +178,22 @@ pub(crate) struct Outbox {
     waiting: VecDeque<Report>,
     /// Reports that were thrown away because nobody reads.
     dropped: u64,
+    /// Wakes a reader that does not wait on the channel itself.
+    bell: Option<Bell>,
+    /// Something was handed on since it rang.
+    rings: bool,
 }
 
 impl Outbox {
-    pub(crate) fn new(sender: Sender<Report>) -> Self {
-        Self { sender, waiting: VecDeque::new(), dropped: 0 }
+    pub(crate) fn new(sender: Sender<Report>, bell: Option<Bell>) -> Self {
+        Self { sender, waiting: VecDeque::new(), dropped: 0, bell, rings: false }
+    }
+
+    /// Rings once for all that was handed on in a tick.
+    pub(crate) fn ring(&mut self) {
+        if let Some(bell) = self.bell.as_ref().filter(|_| std::mem::take(&mut self.rings)) {
+            bell();
+        }
     }
 
     pub(crate) fn push(&mut self, report: Report) {
@@ -193,7 +215,7 @@ impl Outbox {
     pub(crate) fn pump(&mut self) {
         while let Some(report) = self.waiting.pop_front() {
             match self.sender.try_send(report) {
-                Ok(()) => {}
+                Ok(()) => self.rings = true,
                 Err(TrySendError::Full(report)) => {
                     if !report.is_transient() {
                         self.waiting.push_front(report);

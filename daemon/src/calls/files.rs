@@ -1,12 +1,14 @@
-//! The files of a job: which wait, which are under way, and sums over them that need no walk through thousands.
+//! The files of a run: which wait, which are under way, and sums over them that need no walk through thousands.
 
 use std::time::Instant;
 
+use super::run::Item;
 use crate::report::JobError;
+use crate::transfer::put::PutOrigin;
 
-/// All files of a job; `I` is what each asks of a session.
-pub(super) struct Files<I> {
-    list: Vec<File<I>>,
+/// All files of a run.
+pub(super) struct Files {
+    list: Vec<File>,
     /// None before it waits.
     first_waiting: usize,
     /// Files that are neither done nor failed.
@@ -22,9 +24,9 @@ pub(super) struct Files<I> {
     syncing: usize,
 }
 
-/// One file of the job.
-pub(super) struct File<I> {
-    pub(super) item: I,
+/// One file.
+pub(crate) struct File {
+    pub(super) item: Item,
     pub(super) began: Instant,
     /// Bytes; 0 while they are not known.
     size: u64,
@@ -41,8 +43,8 @@ enum State {
     Failed(JobError),
 }
 
-impl<I> Files<I> {
-    pub(super) fn new(list: Vec<File<I>>) -> Self {
+impl Files {
+    pub(super) fn new(list: Vec<File>) -> Self {
         Self {
             first_waiting: 0,
             open: list.iter().filter(|file| matches!(file.state, State::Waiting)).count(),
@@ -75,26 +77,38 @@ impl<I> Files<I> {
     }
 
     /// The next one to begin with, if there is room for it: many small ones, or one large one.
-    pub(super) fn next(&mut self) -> Option<(usize, &File<I>)> {
+    pub(super) fn next(&mut self) -> Option<usize> {
         while !matches!(self.list.get(self.first_waiting)?.state, State::Waiting) {
             self.first_waiting += 1;
         }
         let file = self.list.get(self.first_waiting)?;
         let full = self.under_way >= FILES_MAX
             || (self.under_way > 0 && self.bytes_under_way.saturating_add(file.size) > BYTES_MAX);
-        (!full).then_some((self.first_waiting, file))
+        (!full).then_some(self.first_waiting)
     }
 
-    pub(super) fn begin(&mut self, index: usize) {
+    /// What a file asks of a session.
+    pub(super) fn item(&self, index: usize) -> Option<&Item> {
+        self.list.get(index).map(|file| &file.item)
+    }
+
+    /// A file was opened by whoever may.
+    pub(super) fn lend(&mut self, index: usize, opened: PutOrigin) {
+        if let Some(File { item: Item::Lent { origin, .. }, .. }) = self.list.get_mut(index) {
+            *origin = Some(opened);
+        }
+    }
+
+    pub(super) fn begin(&mut self, index: usize, now: Instant) {
         let Some(file) = self.list.get_mut(index) else { return };
         file.state = State::UnderWay;
-        file.began = Instant::now();
+        file.began = now;
         self.under_way += 1;
         self.bytes_under_way += file.size;
     }
 
     /// The file, if it is under way.
-    pub(super) fn under_way(&self, index: usize) -> Option<&File<I>> {
+    pub(super) fn under_way(&self, index: usize) -> Option<&File> {
         self.list.get(index).filter(|file| matches!(file.state, State::UnderWay))
     }
 
@@ -109,7 +123,7 @@ impl<I> Files<I> {
 
     /// So much of a file is written. Returns whether it became whole by it.
     pub(super) fn on_written(&mut self, index: usize, written: u64, whole: bool) -> bool {
-        let under_way = |file: &&mut File<I>| matches!(file.state, State::UnderWay);
+        let under_way = |file: &&mut File| matches!(file.state, State::UnderWay);
         let Some(file) = self.list.get_mut(index).filter(under_way) else { return false };
         let was = std::mem::replace(&mut file.whole, whole);
         // It may have grown since its size was looked at, which the sender finds out by itself.
@@ -136,11 +150,14 @@ impl<I> Files<I> {
 
     /// The session that carried them is lost: those under way wait again.
     pub(super) fn begin_anew(&mut self) {
-        for index in 0..self.list.len() {
-            if let Some(file) = self.leave(index) {
-                file.state = State::Waiting;
-                self.first_waiting = self.first_waiting.min(index);
-            }
+        (0..self.list.len()).for_each(|index| self.put_back(index));
+    }
+
+    /// A file that is under way waits again.
+    pub(super) fn put_back(&mut self, index: usize) {
+        if let Some(file) = self.leave(index) {
+            file.state = State::Waiting;
+            self.first_waiting = self.first_waiting.min(index);
         }
     }
 
@@ -153,9 +170,13 @@ impl<I> Files<I> {
     }
 
     /// Takes a file that is under way out of the sums.
-    fn leave(&mut self, index: usize) -> Option<&mut File<I>> {
+    fn leave(&mut self, index: usize) -> Option<&mut File> {
         let file = self.list.get_mut(index).filter(|file| matches!(file.state, State::UnderWay))?;
         self.under_way -= 1;
+        // Whether it is done with or begins anew: it is opened again when it is needed.
+        if let Item::Lent { origin, .. } = &mut file.item {
+            *origin = None;
+        }
         self.bytes_under_way -= file.size;
         self.syncing -= usize::from(std::mem::take(&mut file.whole));
         self.written -= std::mem::take(&mut file.written);
@@ -163,14 +184,14 @@ impl<I> Files<I> {
     }
 }
 
-impl<I> File<I> {
+impl File {
     /// A file of `size` bytes, 0 if that is not known yet.
-    pub(super) fn new(item: I, size: u64) -> Self {
+    pub(crate) fn new(item: Item, size: u64) -> Self {
         Self { item, began: Instant::now(), size, state: State::Waiting, written: 0, whole: false }
     }
 
     /// A file that failed before it began.
-    pub(super) fn failed(item: I, error: JobError) -> Self {
+    pub(crate) fn failed(item: Item, error: JobError) -> Self {
         Self { state: State::Failed(error), ..Self::new(item, 0) }
     }
 }
@@ -182,17 +203,24 @@ const BYTES_MAX: u64 = 256 << 20;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
     use udpx_proto::Code;
 
-    fn files(sizes: &[u64]) -> Files<()> {
-        Files::new(sizes.iter().map(|&size| File::new((), size)).collect())
+    use super::*;
+    use crate::storage::source::Source;
+    use crate::transfer::put::{Cause, PutSpec};
+
+    fn files(sizes: &[u64]) -> Files {
+        let source = Arc::new(Source::generated(0, 0).unwrap());
+        let spec = PutSpec { origin: PutOrigin::Open(source), streams: None, cause: Cause::Asked };
+        Files::new(sizes.iter().map(|&size| File::new(Item::Put(spec.clone()), size)).collect())
     }
 
-    fn begin_all(files: &mut Files<()>) -> usize {
+    fn begin_all(files: &mut Files) -> usize {
         let mut begun = 0;
-        while let Some(index) = files.next().map(|(index, _)| index) {
-            files.begin(index);
+        while let Some(index) = files.next() {
+            files.begin(index, Instant::now());
             begun += 1;
         }
         begun
@@ -206,7 +234,7 @@ mod tests {
         let mut some = files(&[10; 33]);
         begin_all(&mut some);
         some.on_done(7);
-        assert_eq!(some.next().map(|(index, _)| index), Some(32));
+        assert_eq!(some.next(), Some(32));
     }
 
     #[test]
@@ -225,8 +253,8 @@ mod tests {
         files.begin_anew();
         assert!(files.any_open() && !files.only_syncing());
         assert_eq!(files.progress(), (10, 60));
-        assert_eq!(files.next().map(|(index, _)| index), Some(1));
-        files.begin(1);
+        assert_eq!(files.next(), Some(1));
+        files.begin(1, Instant::now());
         files.on_done(1);
         assert!(!files.any_open() && files.under_way(1).is_none());
         assert_eq!(files.progress(), (30, 60));

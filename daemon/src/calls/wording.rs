@@ -10,7 +10,7 @@ use crate::transfer::Failure;
 
 /// Whom messages are about.
 #[derive(Clone, Debug)]
-pub(super) struct Host {
+pub(crate) struct Host {
     /// What the user calls it.
     name: String,
     /// What the engine calls it.

@@ -1,53 +1,37 @@
-//! The way to the peer: an engine of our own, the search for an address that answers, and a session that is sought
-//! again when it was lost.
+//! The way to the peer: the search for an address that answers, and a session that is sought again when it was lost.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use udpx_proto::{Code, SessionStats};
 
+use super::errand::Cx;
 use super::wording::Host;
-use super::{Call, Event};
-use crate::engine::access::Peers;
+use super::{Event, Way};
 use crate::engine::report::{Command, Connect, Report, SessionKey, Task};
-use crate::engine::{EngineConfig, EngineHandle};
 use crate::report::{JobError, Row, SocketReport, Summary};
 use crate::transfer::Failure;
 
-/// Memory for what comes in.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct Room {
-    /// Staging memory, bytes.
-    pub(super) staging: u64,
-    /// Receive buffer of the socket, bytes.
-    pub(super) receive_buffer: usize,
-}
-
-impl Room {
-    /// Nothing is received but what a confused peer may send.
-    pub(super) const LITTLE: Self = Self { staging: 16 << 20, receive_buffer: 4 << 20 };
-    /// Files are received: as much as a daemon has by default.
-    pub(super) const FILES: Self =
-        Self { staging: crate::config::STAGING, receive_buffer: crate::config::RECEIVE_BUFFER };
-}
-
-/// A way to a peer.
-pub(super) struct Link {
-    call: Call,
+/// A way to a peer, over sessions of an engine that others use as well.
+pub(crate) struct Link {
+    way: Way,
     host: Host,
-    engine: EngineHandle,
+    /// What is its own among the tags of an engine.
+    id: u32,
     session: Option<SessionKey>,
+    /// Sessions that were opened and have not ended yet: the present one, and those that were given up.
+    open: Vec<SessionKey>,
     knocking: Knocking,
     costs: Costs,
     last_contact: Instant,
     connected_once: bool,
+    closing: Option<Instant>,
 }
 
 /// What happened on the way.
 pub(super) enum Happened {
-    /// Nothing, for a little while.
+    /// Nothing that whoever uses the way need know.
     Nothing,
     /// The session was lost or another has taken its place: what is under way has to begin anew.
     Changed,
@@ -72,104 +56,114 @@ struct Knocking {
 }
 
 impl Link {
-    /// Starts an engine that looks for the peer.
-    pub(super) fn start(call: Call, room: Room) -> Result<Self, JobError> {
-        if call.addresses.is_empty() {
+    /// Begins to look for the peer. `id` must be its own among the links of an engine.
+    ///
+    /// # Errors
+    /// There is no address.
+    pub(crate) fn new(way: Way, id: u32, now: Instant) -> Result<Self, JobError> {
+        if way.addresses.is_empty() {
             return Err(JobError::with_remedy(Code::Usage, "there is no address to connect to"));
         }
-        let engine = EngineHandle::start(EngineConfig {
-            identity: call.identity.clone(),
-            listen: Vec::new(),
-            peers: Peers::default(),
-            staging: room.staging,
-            receive_buffer: room.receive_buffer,
-            gso: call.gso,
-            mtu_max: call.mtu_max,
-            #[cfg(test)]
-            inject: None,
-        });
-        let engine = engine.map_err(|error| JobError::told(Code::Io, &error.to_string()))?;
-        let now = Instant::now();
         let mut link = Self {
-            host: Host::new(&call.host, &call.addresses),
-            call,
-            engine,
+            host: Host::new(&way.host, &way.addresses),
+            way,
+            id,
             session: None,
+            open: Vec::new(),
             knocking: Knocking::default(),
             costs: Costs::default(),
             last_contact: now,
             connected_once: false,
+            closing: None,
         };
         link.begin_round(now);
         Ok(link)
     }
 
     /// Whom it leads to.
-    pub(super) fn host(&self) -> &Host {
+    pub(crate) fn host(&self) -> &Host {
         &self.host
     }
 
+    /// The session, if there is one.
+    pub(crate) fn session(&self) -> Option<SessionKey> {
+        self.session
+    }
+
     /// There is a session.
-    pub(super) fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.session.is_some()
     }
 
+    /// A session has been there before.
+    pub(crate) fn was_up(&self) -> bool {
+        self.connected_once
+    }
+
+    /// Whether a report is about one of its sessions or attempts.
+    pub(crate) fn owns(&self, report: &Report) -> bool {
+        match report {
+            Report::Connected { tag, .. } | Report::ConnectFailed { tag, .. } => {
+                tag >> TAG_SHIFT == u64::from(self.id)
+            }
+            Report::File { session, .. }
+            | Report::Answer { session, .. }
+            | Report::Quiet { session, .. }
+            | Report::Ended { session, .. } => self.open.contains(session),
+            _ => false,
+        }
+    }
+
     /// Has the session do something; false if there is none, or the engine does not keep up.
-    pub(super) fn begin(&self, task: Task) -> bool {
-        self.session.is_some_and(|session| self.engine.send(Command::Do { session, task }))
+    pub(super) fn begin(&self, task: Task, cx: &Cx<'_>) -> bool {
+        self.session.is_some_and(|session| cx.engine.send(Command::Do { session, task }))
     }
 
-    /// Waits a little for something to happen, and does what is due for the session.
-    ///
-    /// # Errors
-    /// Why there is no session and none is to be expected, or that the user wants to stop.
-    pub(super) fn turn(&mut self, events: &mut dyn FnMut(Event)) -> Result<Happened, JobError> {
-        self.turn_until(Instant::now() + TURN, events)
+    fn tag(&self) -> u64 {
+        u64::from(self.id) << TAG_SHIFT | u64::from(self.knocking.rounds)
     }
 
-    /// The same, until `end` at the latest.
-    pub(super) fn turn_until(
-        &mut self,
-        end: Instant,
-        events: &mut dyn FnMut(Event),
-    ) -> Result<Happened, JobError> {
-        if self.call.cancel.load(Ordering::Relaxed) {
-            return Err(JobError::with_remedy(Code::Interrupted, "interrupted"));
+    /// When it wants to do something though nothing happens.
+    pub(super) fn deadline(&self) -> Instant {
+        let far = self.last_contact + Duration::from_secs(3600);
+        if let Some(until) = self.closing {
+            return until;
         }
-        if self.session.is_none() {
-            self.knock(events)?;
+        if self.session.is_some() {
+            return far;
         }
-        let left = end.saturating_duration_since(Instant::now()).clamp(TICK, TURN);
-        match self.engine.next(left) {
-            Ok(Some(report)) => self.on_report(report, events),
-            Ok(None) => Ok(Happened::Nothing),
-            Err(_) => Err(JobError::with_remedy(Code::Bug, "the engine has stopped by itself")),
-        }
+        let told = self
+            .knocking
+            .silence
+            .map_or(self.last_contact, |(since, told)| (since + QUIET).max(told + QUIET_EVERY));
+        self.knocking.next.map_or(told, |next| next.min(told))
     }
 
     /// Tries addresses, each a little after the one before.
-    fn knock(&mut self, events: &mut dyn FnMut(Event)) -> Result<(), JobError> {
-        let now = Instant::now();
+    ///
+    /// # Errors
+    /// Why there is no session and none is to be expected.
+    pub(super) fn due(&mut self, cx: &mut Cx<'_>) -> Result<(), JobError> {
+        if self.session.is_some() || self.closing.is_some() {
+            return Ok(());
+        }
+        let now = cx.now;
         let (since, told) = self.knocking.silence.get_or_insert((now, now));
         if now >= *since + QUIET && now >= *told + QUIET_EVERY {
             *told = now;
-            events(Event::Quiet { silent_for: now - *since });
+            (cx.events)(Event::Quiet { silent_for: now - *since });
         }
         let Some(next) = self.knocking.next.filter(|&next| now >= next) else { return Ok(()) };
         if let Some(address) = self.knocking.addresses.pop_front() {
-            events(Event::Connecting { address });
-            let connect = Connect {
-                tag: u64::from(self.knocking.rounds),
-                address,
-                peer: self.call.peer,
-                policy: self.call.policy,
-                plain: self.call.plain,
-                timeout: self.call.connect_timeout,
-            };
-            self.knocking.open += u32::from(self.engine.send(Command::Connect(Box::new(connect))));
+            (cx.events)(Event::Connecting { address });
+            let Way { peer, policy, plain, gso, mtu_max, connect_timeout: timeout, .. } = self.way;
+            let connect = Connect { tag: self.tag(), address, peer, policy, plain, gso, mtu_max, timeout };
+            self.knocking.open += u32::from(cx.engine.send(Command::Connect(Box::new(connect))));
             self.knocking.next = Some(next.max(now) + STAGGER);
         } else if self.knocking.open == 0 {
             self.next_round(now)?;
+        } else {
+            self.knocking.next = Some(now + STAGGER);
         }
         Ok(())
     }
@@ -179,7 +173,7 @@ impl Link {
         let failure = self.knocking.failure.take();
         let failure =
             failure.unwrap_or_else(|| Failure::new(Code::Unreachable, "No address could be tried."));
-        let patient = self.connected_once && now.duration_since(self.last_contact) < self.call.give_up_after;
+        let patient = self.connected_once && now.duration_since(self.last_contact) < self.way.give_up_after;
         let hopeless = !matches!(failure.code, Code::Unreachable | Code::TryAgain);
         if !patient || hopeless {
             return Err(self.host.session_error(&failure));
@@ -189,45 +183,50 @@ impl Link {
     }
 
     fn begin_round(&mut self, at: Instant) {
-        self.knocking.addresses = self.call.addresses.iter().copied().collect();
+        self.knocking.addresses = self.way.addresses.iter().copied().collect();
         self.knocking.next = Some(at);
         self.knocking.open = 0;
         self.knocking.rounds += 1;
     }
 
-    fn on_report(&mut self, report: Report, events: &mut dyn FnMut(Event)) -> Result<Happened, JobError> {
+    /// A report that it owns.
+    ///
+    /// # Errors
+    /// Why there is no session any more and none is to be expected.
+    pub(super) fn on_report(&mut self, report: Report, cx: &mut Cx<'_>) -> Result<Happened, JobError> {
         match report {
-            Report::Connected { session, address, rtt, replaces } => {
-                return Ok(self.on_connected(session, address, rtt, replaces, events));
+            Report::Connected { session, address, rtt, replaces, .. } => {
+                self.open.push(session);
+                return Ok(self.on_connected(session, address, rtt, replaces, cx));
             }
-            Report::ConnectFailed { tag, failure }
-                if tag == u64::from(self.knocking.rounds) && self.session.is_none() =>
-            {
+            Report::ConnectFailed { tag, failure } if tag == self.tag() && self.session.is_none() => {
                 self.knocking.open = self.knocking.open.saturating_sub(1);
                 self.knocking.failure = Some(failure);
                 // The next address need not wait for its turn.
-                self.knocking.next = self.knocking.next.map(|next| next.min(Instant::now()));
+                self.knocking.next = self.knocking.next.map(|next| next.min(cx.now));
+                self.due(cx)?;
             }
             Report::File { session, .. } | Report::Answer { session, .. }
                 if Some(session) == self.session =>
             {
-                self.last_contact = Instant::now();
+                self.last_contact = cx.now;
                 return Ok(Happened::Report(report));
             }
             Report::Quiet { session, silent_for } if Some(session) == self.session => {
                 // The session itself would wait for a minute.
-                if silent_for >= self.call.give_up_after {
+                if silent_for >= self.way.give_up_after {
                     return Err(self.host.silence(silent_for));
                 }
-                events(Event::Quiet { silent_for });
+                (cx.events)(Event::Quiet { silent_for });
             }
             Report::Ended { session, failure, stats, socket } => {
+                self.open.retain(|&open| open != session);
                 self.costs.add(&stats, socket);
                 if Some(session) == self.session {
-                    return self.on_lost(&failure, events);
+                    return self.on_lost(&failure, cx);
                 }
             }
-            // Of a session that was given up, or of one that others opened, which there is none.
+            // Of a session that was given up.
             _ => {}
         }
         Ok(Happened::Nothing)
@@ -239,9 +238,14 @@ impl Link {
         address: SocketAddr,
         rtt: Duration,
         replaces: Option<SessionKey>,
-        events: &mut dyn FnMut(Event),
+        cx: &mut Cx<'_>,
     ) -> Happened {
         let mut happened = Happened::Nothing;
+        if self.closing.is_some() {
+            let text = "Nothing is wanted any more.".into();
+            cx.engine.send(Command::Close { session, code: Code::Done, text });
+            return happened;
+        }
         if let Some(old) = self.session {
             // Of two addresses that answer, the first one is used.
             let (surplus, text) = if replaces == Some(old) {
@@ -249,62 +253,54 @@ impl Link {
             } else {
                 (session, "Another address was faster.")
             };
-            self.engine.send(Command::Close { session: surplus, code: Code::Done, text: text.into() });
+            cx.engine.send(Command::Close { session: surplus, code: Code::Done, text: text.into() });
             if surplus == session {
                 return happened;
             }
-            events(Event::Retry { text: format!("{} was restarted", self.host.name()) });
+            (cx.events)(Event::Retry { text: format!("{} was restarted", self.host.name()) });
             happened = Happened::Changed;
         }
         self.session = Some(session);
         self.connected_once = true;
-        self.last_contact = Instant::now();
+        self.last_contact = cx.now;
         self.knocking.next = None;
         self.knocking.silence = None;
         self.costs.sessions += 1;
-        events(Event::Connected { address, rtt_us: rtt.as_micros() as u64 });
+        (cx.events)(Event::Connected { address, rtt_us: rtt.as_micros() as u64 });
         happened
     }
 
     /// The session is over though we want it.
-    fn on_lost(&mut self, failure: &Failure, events: &mut dyn FnMut(Event)) -> Result<Happened, JobError> {
+    fn on_lost(&mut self, failure: &Failure, cx: &mut Cx<'_>) -> Result<Happened, JobError> {
         self.session = None;
-        let now = Instant::now();
         let worth_it = matches!(failure.code, Code::Unreachable | Code::TryAgain | Code::Done);
-        if !worth_it || now.duration_since(self.last_contact) >= self.call.give_up_after {
+        if !worth_it || cx.now.duration_since(self.last_contact) >= self.way.give_up_after {
             return Err(self.host.session_error(failure));
         }
-        events(Event::Retry { text: self.host.note(failure) });
-        self.begin_round(now);
+        (cx.events)(Event::Retry { text: self.host.note(failure) });
+        self.begin_round(cx.now);
         Ok(Happened::Changed)
     }
 
-    /// Ends the session, waits for its counters and adds what all sessions cost to `summary`.
-    pub(super) fn close(&mut self, code: Code, summary: &mut Summary) {
-        if let Some(session) = self.session.take() {
-            self.end(session, code);
-        }
-        self.costs.settle(summary);
-    }
-
-    fn end(&mut self, session: SessionKey, code: Code) {
-        let text = String::new();
-        if !self.engine.send(Command::Close { session, code, text }) {
+    /// Ends the session. Its counters are still to come: see [`is_closed`](Self::is_closed).
+    pub(super) fn close(&mut self, code: Code, cx: &mut Cx<'_>) {
+        if self.closing.is_some() {
             return;
         }
-        let end = Instant::now() + CLOSING;
-        while Instant::now() < end {
-            match self.engine.next(CLOSING) {
-                Ok(Some(Report::Ended { session: ended, stats, socket, .. })) => {
-                    self.costs.add(&stats, socket);
-                    if ended == session {
-                        return;
-                    }
-                }
-                Ok(_) => {}
-                Err(_) => return,
-            }
-        }
+        let text = String::new();
+        let sent =
+            self.session.take().is_some_and(|session| cx.engine.send(Command::Close { session, code, text }));
+        self.closing = Some(if sent { cx.now + CLOSING } else { cx.now });
+    }
+
+    /// It was closed, and what its sessions cost is known as far as it ever will be.
+    pub(super) fn is_closed(&self, now: Instant) -> bool {
+        self.closing.is_some_and(|until| self.open.is_empty() || now >= until)
+    }
+
+    /// Adds what all sessions cost beside their files.
+    pub(super) fn settle(&self, summary: &mut Summary) {
+        self.costs.settle(summary);
     }
 }
 
@@ -345,10 +341,8 @@ impl Costs {
     }
 }
 
-/// The shortest wait.
-const TICK: Duration = Duration::from_micros(50);
-/// How often cancellation is looked for.
-const TURN: Duration = Duration::from_millis(50);
+/// The tags of an engine: the link's id above, its round below.
+const TAG_SHIFT: u32 = 32;
 /// Between the attempts at two addresses (RFC 8305 recommends 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
 /// Silence worth a word while an address is sought, and how often it is said.

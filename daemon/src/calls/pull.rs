@@ -8,29 +8,23 @@ use std::sync::Arc;
 use udpx_proto::Code;
 use udpx_proto::messages::IfExists;
 
-use super::job::{File, Item, Job};
-use super::link::Room;
-use super::{Call, Event};
-use crate::engine::report::{GetSpec, Task};
-use crate::report::{JobError, Summary};
+use super::files::File;
+use super::run::Item;
+use crate::engine::report::GetSpec;
+use crate::report::JobError;
 use crate::storage::orphans;
 use crate::storage::vault::RootVault;
+use crate::transfer::code_of_vault;
 use crate::transfer::take::Place;
-use crate::transfer::{Failure, code_of_vault};
 
-/// What to fetch, from whom, and where it goes.
-#[derive(Clone, Debug)]
-pub struct PullRequest {
-    /// The files.
-    pub files: Vec<PullFile>,
-    /// From whom.
-    pub call: Call,
+/// How files are fetched.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fetching {
     /// Streams that are wished for each file; by its size if `None`.
-    pub streams: Option<u16>,
-    /// What to do when a destination exists.
-    pub if_exists: IfExists,
+    pub(crate) streams: Option<u16>,
+    pub(crate) if_exists: IfExists,
     /// Permission bits that no file gets, as umask(2) has them.
-    pub umask: u32,
+    pub(crate) umask: u32,
 }
 
 /// A file to fetch.
@@ -44,50 +38,39 @@ pub struct PullFile {
     pub destination: PathBuf,
 }
 
-/// Fetches the files and returns when all are durable here. `events` is called on this thread.
-///
-/// # Errors
-/// [`JobError`]: that of the only file, the common code if all failed alike, [`Code::Partly`] if some arrived.
-pub fn pull(request: PullRequest, events: &mut dyn FnMut(Event)) -> Result<Summary, JobError> {
-    let files: Vec<File<GetSpec>> =
-        request.files.iter().map(|file| wanted(file, &request)).collect::<Result<_, _>>()?;
-    Job::new(request.call, Room::FILES, files, events)?.run()
-}
-
-impl Item for GetSpec {
-    fn task(&self, index: usize) -> Task {
-        Task::Get(Box::new(Self { file: index, ..self.clone() }))
+impl Fetching {
+    /// A file that this process stores by itself.
+    ///
+    /// # Errors
+    /// Its destination cannot be.
+    pub(crate) fn file(&self, file: &PullFile) -> Result<File, JobError> {
+        let (root, below) = split(&file.destination).map_err(|error| {
+            JobError::with_remedy(Code::NoSpace, format!("{:?}: {error}", file.destination))
+        })?;
+        let vault = RootVault::open(&root);
+        let vault = vault.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
+        // What an earlier pull that was killed has left where this one writes.
+        if let Some(parent) = file.destination.parent() {
+            orphans::remove_orphans_in(parent);
+        }
+        let place = Place { vault: Arc::new(vault), root };
+        Ok(self.into_place(&file.root, &file.path, place, &below))
     }
 
-    fn is_ours(&self, failure: &Failure) -> bool {
-        let root = format!("{:?}", self.place.root);
-        let about_destination = failure.text.starts_with(root.trim_end_matches('"'));
-        about_destination || matches!(failure.code, Code::NoSpace | Code::Corrupt)
-    }
-}
-
-fn wanted(file: &PullFile, request: &PullRequest) -> Result<File<GetSpec>, JobError> {
-    let (root, below) = split(&file.destination)
-        .map_err(|error| JobError::with_remedy(Code::NoSpace, format!("{:?}: {error}", file.destination)))?;
-    let vault = RootVault::open(&root);
-    let vault = vault.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
-    // What an earlier pull that was killed has left where this one writes.
-    if let Some(parent) = file.destination.parent() {
-        orphans::remove_orphans_in(parent);
-    }
-    Ok(File::new(
-        GetSpec {
+    /// A file of the peer that becomes `below` in a place.
+    pub(crate) fn into_place(&self, root: &str, path: &[u8], place: Place, below: &Path) -> File {
+        let spec = GetSpec {
             file: 0,
-            root: file.root.clone(),
-            path: file.path.clone(),
-            streams: request.streams,
-            place: Place { vault: Arc::new(vault), root },
+            root: root.to_owned(),
+            path: path.to_vec(),
+            streams: self.streams,
+            place,
             destination: below.as_os_str().as_bytes().to_vec(),
-            mode_mask: !request.umask & 0o777,
-            if_exists: request.if_exists,
-        },
-        0,
-    ))
+            mode_mask: !self.umask & 0o777,
+            if_exists: self.if_exists,
+        };
+        File::new(Item::Get(spec), 0)
+    }
 }
 
 /// A destination as a directory that exists and a path beneath it, whose missing directories the vault makes.
