@@ -137,3 +137,102 @@ fn nothing_lent() -> ErrorReport {
 const UPDATES_AT_ONCE: usize = 64;
 /// Longest time from one look around to the next, milliseconds.
 const TICK_MS: u8 = 100;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::thread::JoinHandle;
+
+    use udpx_control::client::SocketChoice;
+    use udpx_control::schema::{Demand, Jobs, Operation, Request, Response, VaultReply};
+
+    use super::*;
+
+    fn request(stream: &mut UnixStream) -> Command {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).unwrap();
+        let mut json = vec![0; usize::from(length[0]) + (usize::from(length[1]) << 8)];
+        stream.read_exact(&mut json).unwrap();
+        Request::parse(&json).unwrap().command
+    }
+
+    /// A daemon that says all of `said` to the first request, waits for so many answers, and goes.
+    fn daemon(
+        said: Vec<Response>,
+        answers: usize,
+    ) -> (tempfile::TempDir, Client, JoinHandle<Vec<VaultReply>>) {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            request(&mut stream);
+            let frames: Vec<u8> = said.iter().flat_map(|response| response.encode().unwrap()).collect();
+            stream.write_all(&frames).unwrap();
+            (0..answers)
+                .map(|_| match request(&mut stream) {
+                    Command::VaultReply(reply) => reply,
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        });
+        let client = Client::connect(&SocketChoice::from_env(Some(socket))).unwrap();
+        (directory, client, thread)
+    }
+
+    fn demand(number: u64) -> Response {
+        let operation = Operation::Stat { path: "/etc/passwd".into() };
+        Response::event(1, Event::Demand(Demand { demand: number, job: 1, operation }))
+    }
+
+    fn refusals(answers: &[VaultReply]) -> Vec<(u64, u32)> {
+        let mut codes: Vec<_> = answers
+            .iter()
+            .map(|reply| match &reply.outcome {
+                Outcome::Failed { error, .. } => (reply.demand, error.code),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        codes.sort_unstable();
+        codes
+    }
+
+    #[test]
+    fn demands_are_answered_behind_the_commands_back() {
+        for lends in [false, true] {
+            let said = vec![
+                Response::ok(1, Reply::Nothing),
+                demand(1),
+                demand(2),
+                Response::event(1, Event::Unknown),
+            ];
+            let (directory, mut client, thread) = daemon(said, 2);
+            let lender = lends.then(|| Lender::new(&[], &[directory.path().to_path_buf()]).unwrap());
+            let mut steps = String::new();
+            let end = drive(&mut client, Jobs::default(), &[], lender.as_ref(), |step| {
+                match step {
+                    Step::Accepted(_) => steps.push('a'),
+                    Step::Event(Event::Demand(_)) => steps.push('d'),
+                    Step::Event(_) => steps.push('e'),
+                    Step::Tick => {}
+                }
+                ControlFlow::<()>::Continue(())
+            });
+            assert!(matches!(end, Err(ClientError::Gone { .. })), "{end:?}");
+            assert_eq!(steps, "ae");
+            assert_eq!(refusals(&thread.join().unwrap()), [(1, 77), (2, 77)]);
+        }
+    }
+
+    #[test]
+    fn a_command_may_leave_at_any_tick() {
+        let (_directory, mut client, thread) = daemon(Vec::new(), 0);
+        let end = drive(&mut client, Jobs::default(), &[], None, |step| match step {
+            Step::Tick => ControlFlow::Break(7),
+            _ => ControlFlow::Continue(()),
+        });
+        assert!(matches!(end, Ok(End::Left(7))), "{end:?}");
+        thread.join().unwrap();
+    }
+}

@@ -4,6 +4,7 @@
 //! here, as the last line, and becomes the exit code. The engine is behind [`run`].
 #![forbid(unsafe_code)]
 
+mod agent;
 mod args;
 mod ask;
 mod bench;
@@ -15,6 +16,7 @@ mod inbox;
 mod interrupt;
 mod jsonl;
 mod key;
+#[allow(dead_code, reason = "push, pull and resume use the rest of it")]
 mod lend;
 mod ls;
 mod names;
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Root(args) => root::run(args, output),
         Command::Stats(args) => stats::run(args, output),
         Command::Version(args) => version::run(args.socket, output),
+        Command::Agent(args) => agent::run(args),
         Command::Panic => panic!("as asked"),
         Command::DemoReceiver(args) => demo::receiver::run(args),
         Command::DemoRelay(args) => demo::relay::run(&args),

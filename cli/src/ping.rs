@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_last_line_sums_it_up() {
-        let summary = PingSummary { sent: 4, received: 3, rtts_us: vec![100, 400, 250] };
+        let summary = PingSummary { sent: 4, received: 3, rtts_us: vec![100, 400, 250], missing: vec![3] };
         assert_eq!(
             line("bob", &summary),
             "bob: 3 of 4 echoes came back, loss 25.0 %; rtt min 0.10 ms, mean 0.25 ms, max 0.40 ms"

@@ -100,6 +100,9 @@ pub(crate) enum Command {
     Version(AskArgs),
     /// Print a script that completes this command line in a shell
     Completions(CompletionsArgs),
+    /// A process that opens and renames a user's files for jobs of the daemon
+    #[command(hide = true)]
+    Agent(AgentArgs),
     /// Panic, as a bug would, to see what becomes of it
     #[command(hide = true)]
     Panic,
@@ -141,6 +144,16 @@ pub(crate) struct AskArgs {
     /// /run/udpx/udpxd.sock]
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
+}
+
+/// What it may open comes on standard input.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// Jobs of this user
+    #[arg(required = true, value_name = "JOB")]
+    pub(crate) jobs: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) socket: AskArgs,
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use common::golden::compare;
 use udpx_proto::messages::{
     Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, GetAccepted, GetRequest, IfExists, LaneOffer,
-    ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, RateLimit, Subtrees, Unsupported,
+    ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, RateLimit, Subtrees,
+    Unsupported,
 };
 use udpx_proto::wire::bulk::BulkPrefix;
 use udpx_proto::wire::frame::{Frame, FrameWriter, Frames, Open};

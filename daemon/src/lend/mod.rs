@@ -251,12 +251,12 @@ impl Refusal {
     }
 
     fn not_named(path: &Path) -> Self {
-        let text = format!("The daemon wants {path:?}, which was not named.");
+        let text = format!("{path:?} was not named to the process that lends files.");
         Self::new(Code::Refused, text, "Name it, or find out why the daemon asks for it.")
     }
 
     fn not_a_part(part: &Name) -> Self {
-        let text = format!("The daemon wants to work on {part:?}, which is no unfinished file of udpx.");
+        let text = format!("{part:?} is no name of an unfinished file, and the daemon asks for it.");
         Self::new(Code::Refused, text, "Use udpxctl and udpxd of the same version.")
     }
 

@@ -77,7 +77,7 @@ pub enum ClerkJob {
         finish: Finish,
     },
     /// Look at the file that came for a part, and reserve its space.
-    Adopt(Adoption),
+    Adopt(Box<Adoption>),
     /// Read a directory.
     List {
         /// Comes back with the reply.

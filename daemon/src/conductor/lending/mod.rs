@@ -359,6 +359,6 @@ fn shown<T>(errand: &Errand<T>) -> PathBuf {
 }
 
 fn gone<T>(errand: &Errand<T>) -> ErrorReport {
-    let text = format!("The process that lent {:?} is gone.", shown(errand));
-    ErrorReport::new(code::TRY_AGAIN, text, format!("Lend another one: udpxctl resume {}.", errand.job))
+    let text = format!("{:?} is out of reach: no process lends it.", shown(errand));
+    ErrorReport::new(code::TRY_AGAIN, text, format!("Lend one: udpxctl resume {}.", errand.job))
 }

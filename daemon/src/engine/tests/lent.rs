@@ -203,7 +203,7 @@ fn a_process_that_is_gone_fails_its_files_and_no_others() {
     user.end();
     pair.get(&user, "f", IfExists::Replace);
     let failure = pair.outcome().unwrap_err();
-    assert!(failure.code == Code::TryAgain && failure.text.contains("/f\" is gone; "), "{failure:?}");
+    assert!(failure.code == Code::TryAgain && failure.text.contains("/f\" is out of reach: "), "{failure:?}");
     pair.check(1 << 20);
 }
 

@@ -1,21 +1,7 @@
-//! A vault whose names are another process's business: a user's own files.
-//!
-//! ```text
-//!  engine ──► Queue ──► LentCall (bounded channel, bell) ──► conductor ──► the user's process
-//!     ▲                                                                            │
-//!     └── WriteReply ◄── adopted by a clerk ◄── LentAnswer (channel, bell) ◄───────┘
-//! ```
-//!
-//! The daemon's user may neither create nor rename there. So what a clerk would do becomes a [`LentCall`], which goes to
-//! whoever talks to the user's process. That process passes the part as an open file; a clerk looks at it, reserves its
-//! space, and from there on it is written like any other. No thread waits for an answer.
-//!
-//! Calls under way are counted ([`LENT_CALLS_MAX`]), and the channel of the answers has room for as many: an answer
-//! always fits, and whoever gives it never waits. A call that is dropped is answered too, with an error.
+//! Calls and their answers: from a job for a clerk to the reply that the engine gets.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,162 +10,20 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use udpx_control::descriptor::classify;
 use udpx_proto::Code;
 
-use super::Bell;
-use super::fileops::LinuxFiles;
-use super::listing::Listing;
-use super::part::{Finish, IfExists, Part, Place};
-use super::path::{RelPath, part_name};
-use super::reserve::reserve;
-use super::source::{Source, SourceError};
-use super::vault::{PartSpec, Vault, VaultError};
-use super::writers::{ClerkJob, WriteReply};
-
-/// Calls of one engine without an answer.
-pub const LENT_CALLS_MAX: usize = 1024;
-
-/// Something to be done by the process of a file's owner.
-#[derive(Debug)]
-pub struct LentCall {
-    /// The job that needs it.
-    pub job: u64,
-    /// What.
-    pub operation: LentOperation,
-    /// Whom to tell what came of it.
-    pub answer: LentAnswer,
-}
-
-/// What is to be done. Paths are absolute; a `part` stands in the directory of `path`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LentOperation {
-    /// Create a part and open it for reading and writing.
-    Create {
-        /// What the file will be called.
-        path: PathBuf,
-        /// What it is called until then.
-        part: OsString,
-        /// With skip and fail it is an obstacle already now if `path` is taken.
-        if_exists: IfExists,
-    },
-    /// Make a part durable under its final name.
-    Commit {
-        /// What it shall be called.
-        path: PathBuf,
-        /// What it is called.
-        part: OsString,
-        /// What to do where that name is taken.
-        if_exists: IfExists,
-        /// Its mode and time.
-        finish: Finish,
-    },
-    /// Remove a part. Nobody waits for the answer.
-    Remove {
-        /// What it would have been called.
-        path: PathBuf,
-        /// What it is called.
-        part: OsString,
-    },
-}
-
-/// What was done.
-#[derive(Debug)]
-pub enum LentDone {
-    /// Of a create: the part.
-    Opened(OwnedFd),
-    /// Of a commit: the name that the file got.
-    Committed(PathBuf),
-    /// Of a remove.
-    Removed,
-}
-
-/// Why it was not.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LentFailure {
-    /// The final name is that of a directory.
-    IsDirectory,
-    /// The final name is taken, and what has it is to be left.
-    Exists,
-    /// Any other reason.
-    Failed {
-        /// Of the table of errors.
-        code: Code,
-        /// "What happened; what to do."
-        text: String,
-        /// The file has its final name all the same, only that is not durable.
-        renamed: bool,
-    },
-}
-
-/// A directory that belongs to a user, and whose files a process of that user creates and names.
-#[derive(Clone)]
-pub struct LentVault {
-    job: u64,
-    base: PathBuf,
-    calls: Sender<LentCall>,
-    bell: Bell,
-}
-
-impl LentVault {
-    /// What is beneath `base`, an absolute path, for a job. Calls are sent to `calls` and then announced by `bell`.
-    pub fn new(job: u64, base: PathBuf, calls: Sender<LentCall>, bell: Bell) -> Self {
-        Self { job, base, calls, bell }
-    }
-
-    /// A clerk was asked for what only the other process can do.
-    pub(super) fn misused() -> VaultError {
-        let text = "A user's file was to be named by the daemon itself; this is a defect, please report it.";
-        VaultError::Lent { code: Code::Bug, text: text.into() }
-    }
-
-    /// Wants a part removed. Where that cannot be asked for, the other process removes it when it ends.
-    pub(super) fn discard(&self, place: &Place) {
-        let (path, part) = (place.dir_path.join(&place.name), place.part_name.clone());
-        let answer = LentAnswer { whom: None, path: path.clone() };
-        self.send(LentOperation::Remove { path, part }, answer);
-    }
-
-    fn send(&self, operation: LentOperation, answer: LentAnswer) {
-        match self.calls.try_send(LentCall { job: self.job, operation, answer }) {
-            Ok(()) => (self.bell)(),
-            Err(crossbeam_channel::TrySendError::Full(call)) => {
-                let text =
-                    format!("{:?} has to wait for too many others; try again later.", call.answer.path);
-                call.answer.fail(Code::TryAgain, text);
-            }
-            // Dropped, and so answered.
-            Err(crossbeam_channel::TrySendError::Disconnected(_)) => {}
-        }
-    }
-}
-
-impl Vault for LentVault {
-    fn open_source(&self, path: &RelPath) -> Result<Source, SourceError> {
-        Err(SourceError::Unreadable(self.base.join(path.as_path())))
-    }
-
-    fn create_part(&self, _: &RelPath, _: PartSpec) -> Result<Part, VaultError> {
-        Err(Self::misused())
-    }
-
-    fn commit(&self, _: &Part, _: Finish) -> Result<PathBuf, VaultError> {
-        Err(Self::misused())
-    }
-
-    fn list(&self, path: Option<&RelPath>) -> Result<Listing, SourceError> {
-        Err(SourceError::Unreadable(
-            path.map_or_else(|| self.base.clone(), |path| self.base.join(path.as_path())),
-        ))
-    }
-
-    fn as_lent(&self) -> Option<&LentVault> {
-        Some(self)
-    }
-}
+use super::{LENT_CALLS_MAX, LentDone, LentFailure, LentOperation, LentVault};
+use crate::storage::Bell;
+use crate::storage::fileops::LinuxFiles;
+use crate::storage::part::Part;
+use crate::storage::path::{RelPath, part_name};
+use crate::storage::reserve::reserve;
+use crate::storage::vault::{PartSpec, VaultError};
+use crate::storage::writers::{ClerkJob, WriteReply};
 
 /// Where the answer to a call goes. Dropped, it says that the process is gone.
 #[derive(Debug)]
 pub struct LentAnswer {
     /// `None` once it was given, or where nobody waits.
-    whom: Option<(Asker, Errand)>,
+    whom: Option<Box<(Asker, Errand)>>,
     path: PathBuf,
 }
 
@@ -190,6 +34,11 @@ enum Errand {
 }
 
 impl LentAnswer {
+    /// One that nobody waits for.
+    pub(super) fn unwanted(path: PathBuf) -> Self {
+        Self { whom: None, path }
+    }
+
     /// The file that it is about.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -207,7 +56,8 @@ impl LentAnswer {
     }
 
     fn give(&mut self, outcome: Result<LentDone, LentFailure>) {
-        let Some((asker, errand)) = self.whom.take() else { return };
+        let Some(whom) = self.whom.take() else { return };
+        let (asker, errand) = *whom;
         asker.send(errand.end(outcome, &self.path));
     }
 }
@@ -215,7 +65,10 @@ impl LentAnswer {
 impl Drop for LentAnswer {
     fn drop(&mut self) {
         if self.whom.is_some() {
-            let text = format!("The process that lent {:?} is gone; run the command again.", self.path);
+            let text = format!(
+                "{:?} is out of reach: the process that lent it is gone; run the command again.",
+                self.path
+            );
             self.give(Err(LentFailure::Failed { code: Code::TryAgain, text, renamed: false }));
         }
     }
@@ -230,13 +83,13 @@ impl Errand {
         };
         let confused = || {
             let text = format!(
-                "The process that lent {path:?} did something else; install the same version of udpxctl and udpxd."
+                "{path:?} was lent by a process that did something else than it was asked for; install the same version of udpxctl and udpxd."
             );
             VaultError::Lent { code: Code::Protocol, text }
         };
         match (self, outcome) {
             (Self::Create { tag, lender, path, part, spec }, Ok(LentDone::Opened(file))) => {
-                Answered::Adopt(Adoption { tag, lender, path, part, spec, file: file.into() })
+                Answered::Adopt(Box::new(Adoption { tag, lender, path, part, spec, file: file.into() }))
             }
             (Self::Create { tag, .. }, outcome) => {
                 let error = outcome.map_or_else(failed, |_| confused());
@@ -268,7 +121,7 @@ impl std::fmt::Debug for Errand {
 
 /// A file that came for a part.
 pub struct Adoption {
-    pub(super) tag: u64,
+    pub(in crate::storage) tag: u64,
     lender: LentVault,
     path: RelPath,
     part: OsString,
@@ -278,7 +131,7 @@ pub struct Adoption {
 
 impl Adoption {
     /// Looks at the file and reserves its space: it may block. What is not adopted is removed.
-    pub(super) fn adopt(self) -> Result<Part, VaultError> {
+    pub(in crate::storage) fn adopt(self) -> Result<Part, VaultError> {
         let Self { lender, path, part, spec, file, .. } = self;
         let checked = classify(&file).map_err(Into::into).and_then(|descriptor| descriptor.check_part());
         let place = lender.place(&path, part, spec.if_exists);
@@ -297,23 +150,12 @@ impl Adoption {
     }
 }
 
-impl LentVault {
-    fn place(&self, path: &RelPath, part_name: OsString, if_exists: IfExists) -> Place {
-        Place {
-            dir_path: self.base.join(path.parent()),
-            part_name,
-            name: path.name().to_os_string(),
-            if_exists,
-        }
-    }
-}
-
 /// What a call has led to.
 pub(crate) enum Answered {
     /// A reply for the engine.
     Reply(WriteReply),
     /// A clerk has to look at it first.
-    Adopt(Adoption),
+    Adopt(Box<Adoption>),
 }
 
 /// The engine's end of the answers.
@@ -415,7 +257,7 @@ impl Answers {
                 Errand::Commit { tag, .. } => WriteReply::Committed { tag, result: Err(error) },
             });
         }
-        lender.send(operation, LentAnswer { whom: Some((self.asker.clone(), errand)), path });
+        lender.send(operation, LentAnswer { whom: Some(Box::new((self.asker.clone(), errand))), path });
         Routed::Sent
     }
 }
@@ -432,7 +274,9 @@ pub(crate) enum Routed {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LentCall;
     use super::*;
+    use crate::storage::part::IfExists;
 
     fn create(tag: u64, vault: &LentVault) -> ClerkJob {
         let spec = PartSpec { size: Some(1), if_exists: IfExists::Replace, nonce: tag };
@@ -444,12 +288,12 @@ mod tests {
         Arc::new(|| {})
     }
 
-    fn failure(answered: Option<Answered>) -> (u64, Code) {
+    fn failure(answered: &Option<Answered>) -> (u64, Code) {
         match answered {
             Some(Answered::Reply(WriteReply::Created {
                 tag,
                 result: Err(VaultError::Lent { code, .. }),
-            })) => (tag, code),
+            })) => (*tag, *code),
             _ => panic!("no failure"),
         }
     }
@@ -461,17 +305,17 @@ mod tests {
         let vault = LentVault::new(1, "/home/alice".into(), calls, bell());
         assert!(matches!(answers.route(create(1, &vault)), Routed::Sent) && answers.next().is_none());
         assert!(matches!(answers.route(create(2, &vault)), Routed::Sent));
-        assert_eq!(failure(answers.next()), (2, Code::TryAgain));
+        assert_eq!(failure(&answers.next()), (2, Code::TryAgain));
         let LentCall { job, operation, answer } = queue.recv().unwrap();
         let part = OsString::from(".udpx-0000000000000001.part");
         let path = PathBuf::from("/home/alice/f");
         assert_eq!(operation, LentOperation::Create { path, part, if_exists: IfExists::Replace });
         assert_eq!((job, answer.path()), (1, Path::new("/home/alice/f")));
         drop(answer);
-        assert_eq!(failure(answers.next()), (1, Code::TryAgain));
+        assert_eq!(failure(&answers.next()), (1, Code::TryAgain));
         drop(queue);
         assert!(matches!(answers.route(create(3, &vault)), Routed::Sent));
-        assert_eq!(failure(answers.next()), (3, Code::TryAgain));
+        assert_eq!(failure(&answers.next()), (3, Code::TryAgain));
         assert_eq!(answers.asker.under_way.load(Ordering::Relaxed), 0);
     }
 
@@ -502,7 +346,7 @@ mod tests {
         for done in [LentDone::Removed, LentDone::Committed("/f".into())] {
             assert!(matches!(answers.route(create(1, &vault)), Routed::Sent));
             queue.recv().unwrap().answer.complete(Ok(done));
-            assert_eq!(failure(answers.next()), (1, Code::Protocol));
+            assert_eq!(failure(&answers.next()), (1, Code::Protocol));
         }
     }
 }
