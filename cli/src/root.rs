@@ -1,6 +1,6 @@
 //! `udpxctl root`: places beside the inbox that the daemon's peers may be given rights in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -45,15 +45,15 @@ enum Action {
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: RootArgs, output: Output) -> Result<(), Failure> {
     match args.action {
-        Action::Add { name, path, socket } => add(&name, path, socket, output),
+        Action::Add { name, path, socket } => add(&name, &path, socket, output),
         Action::List(socket) => list(socket, output),
         Action::Remove { name, socket } => remove(&name, socket, output),
     }
 }
 
-fn add(name: &str, path: PathBuf, socket: AskArgs, output: Output) -> Result<(), Failure> {
+fn add(name: &str, path: &Path, socket: AskArgs, output: Output) -> Result<(), Failure> {
     // The daemon has a working directory of its own.
-    let path = std::path::absolute(&path)
+    let path = std::path::absolute(path)
         .map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", path.display())))?;
     let mut shown = path.clone();
     let request = Roots::Add { root: name.into(), path: path.into() };

@@ -138,7 +138,7 @@ fn it_answers_what_this_version_knows() {
     assert_eq!(report.key, identity::key_text(&key));
     let mut events = Vec::new();
     let reply = client.request(Peers {}, &[]).unwrap().finish(|event| events.push(event)).unwrap();
-    assert_eq!(reply, Reply::Listed { count: 1 });
+    assert_eq!(reply, Reply::Listed { count: 1, cut: false });
     let Event::Peer(peer) = &events[0] else { panic!("{events:?}") };
     assert_eq!((peer.peer.as_str(), peer.sessions, peer.heard_unix_ms), ("alice", 0, None));
     assert_eq!((peer.write.as_slice(), peer.list.as_slice()), (&["inbox".into()][..], &["inbox".into()][..]));

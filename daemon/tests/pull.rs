@@ -59,7 +59,7 @@ impl Lab {
     fn refusal(&self, path: impl AsRef<OsStr>) -> (Code, String) {
         let error = self.fetch(&path, "x").unwrap_err();
         self.expect_here(&[]);
-        (error.code, error.text)
+        (error.code, error.to_string())
     }
 
     /// What is here in the end; parts vanish a moment after their file has failed.

@@ -30,6 +30,7 @@ use udpx_proto::{Code, RatePolicy};
 pub(crate) use self::ask::{Echoes, ListAsk};
 pub use self::ask::{PING_BYTES_MAX, PING_BYTES_MIN, Ping, PingSummary};
 pub(crate) use self::errand::{Cx, Errand};
+pub(crate) use self::files::File;
 pub(crate) use self::pull::Fetching;
 pub use self::pull::PullFile;
 pub(crate) use self::push::Offering;

@@ -54,11 +54,11 @@ impl Fetching {
             orphans::remove_orphans_in(parent);
         }
         let place = Place { vault: Arc::new(vault), root };
-        Ok(self.into_place(&file.root, &file.path, place, &below))
+        Ok(self.file_in(&file.root, &file.path, place, &below))
     }
 
     /// A file of the peer that becomes `below` in a place.
-    pub(crate) fn into_place(&self, root: &str, path: &[u8], place: Place, below: &Path) -> File {
+    pub(crate) fn file_in(&self, root: &str, path: &[u8], place: Place, below: &Path) -> File {
         let spec = GetSpec {
             file: 0,
             root: root.to_owned(),

@@ -74,6 +74,13 @@ impl Offering {
         }
     }
 
+    /// A file that somebody else has opened, of `size` bytes.
+    pub(crate) fn handed(&self, file: Arc<std::fs::File>, path: PathBuf, name: &[u8], size: u64) -> File {
+        let cause = Cause::Offered(self.offer(name.to_vec()));
+        let origin = PutOrigin::At(Origin::Handed { file, path });
+        File::new(Item::Put(PutSpec { origin, streams: self.streams, cause }), size)
+    }
+
     /// A file that somebody else opens when its turn comes; `size` bytes, 0 if that is not known.
     pub(crate) fn lent(&self, path: PathBuf, size: u64) -> File {
         let offer = self.offer(path.file_name().unwrap_or_default().as_bytes().to_vec());

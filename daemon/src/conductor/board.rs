@@ -14,6 +14,9 @@ use crate::config::{Config, INBOX, Peer, Rights};
 use crate::daemon::DaemonEvent;
 use crate::identity;
 use crate::report::{self, FileSummary, SessionCounters, SessionTally, Tally};
+use udpx_proto::SessionStats;
+
+use super::reports;
 
 /// What the configuration says, as far as it is asked for.
 #[derive(Debug)]
@@ -100,11 +103,30 @@ struct Live {
     peer: String,
     from: SocketAddr,
     since: Instant,
+    /// We opened it, for this job if it is one's.
+    outgoing: bool,
+    job: Option<u64>,
     tally: Option<SessionTally>,
     tallied: Instant,
     rate_bps: u64,
     /// Packets received at the last change of that number.
     heard_packets: u64,
+}
+
+impl Live {
+    fn new(peer: String, from: SocketAddr, now: Instant) -> Self {
+        Self {
+            peer,
+            from,
+            since: now,
+            outgoing: false,
+            job: None,
+            tally: None,
+            tallied: now,
+            rate_bps: 0,
+            heard_packets: 0,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -148,9 +170,7 @@ impl Board {
                 let now = Instant::now();
                 self.counts.sessions += 1;
                 self.heard.insert(peer.clone(), unix_ms());
-                let live =
-                    Live { peer, from, since: now, tally: None, tallied: now, rate_bps: 0, heard_packets: 0 };
-                self.sessions.insert(session, live);
+                self.sessions.insert(session, Live::new(peer, from, now));
             }
             DaemonEvent::Disconnected { session, counters, .. } => {
                 self.sessions.remove(&session);
@@ -173,6 +193,24 @@ impl Board {
             DaemonEvent::NotSent { .. } => self.counts.not_sent += 1,
         }
         None
+    }
+
+    /// A session that we opened is there: for a job and to whom, if it is one's.
+    pub(super) fn note_called(&mut self, session: u64, address: SocketAddr, job: Option<(u64, String)>) {
+        self.counts.sessions += 1;
+        let (job, peer) = match job {
+            Some((job, peer)) => (Some(job), peer),
+            None => (None, address.ip().to_string()),
+        };
+        self.heard.entry(peer.clone()).and_modify(|heard| *heard = unix_ms());
+        let live = Live { outgoing: true, job, ..Live::new(peer, address, Instant::now()) };
+        self.sessions.insert(session, live);
+    }
+
+    /// A session that we opened has ended.
+    pub(super) fn note_ended(&mut self, session: u64, stats: &SessionStats) {
+        self.sessions.remove(&session);
+        self.past += &SessionCounters::of(stats);
     }
 
     fn tally(&mut self, tally: Tally) {
@@ -248,9 +286,9 @@ impl Board {
             SessionReport {
                 peer: live.peer.clone(),
                 address: live.from.to_string(),
-                outgoing: false,
+                outgoing: live.outgoing,
                 age_us: micros(live.since.elapsed()),
-                jobs: Vec::new(),
+                jobs: live.job.into_iter().collect(),
                 streams: tally.map_or(0, |tally| tally.streams),
                 rate_bps: live.rate_bps,
                 rtt_us: tally.map_or(0, |tally| tally.rtt_us),
@@ -262,24 +300,14 @@ impl Board {
         self.sessions.values().map(report).collect()
     }
 
-    pub(super) fn stats(&self, connections: u32) -> DaemonReport {
+    pub(super) fn stats(&self, jobs: JobCounts, connections: u32) -> DaemonReport {
         let mut sum = self.past.clone();
         self.sessions
             .values()
             .filter_map(|live| live.tally.as_ref())
             .for_each(|tally| sum += &tally.counters);
         let uptime = self.started.elapsed();
-        let row = |row: report::Row| Row {
-            packets: row.packets,
-            frames: row.frames,
-            wire_bytes: row.wire_bytes,
-            payload_bytes: row.payload_bytes,
-            seconds: uptime.as_secs_f64(),
-            retransmitted: row.retransmitted,
-            retransmitted_bytes: row.retransmitted_bytes,
-            duplicates: row.duplicates,
-            ..Row::default()
-        };
+        let row = |of: report::Row| Row { seconds: uptime.as_secs_f64(), stream: None, ..reports::row(&of) };
         let counts = &self.counts;
         let named = [
             ("files_received", counts.received),
@@ -297,7 +325,7 @@ impl Board {
             .map(|(reason, &value)| Counter { name: format!("drop_{}", reason.replace('-', "_")), value });
         DaemonReport {
             uptime_us: micros(uptime),
-            jobs: JobCounts::default(),
+            jobs,
             sessions: self.sessions.len() as u32,
             connections,
             sent: row(sum.sent),
@@ -383,8 +411,15 @@ mod tests {
         }
         let sum: usize = board.inbox(None).map(|entry| entry.path.as_bytes().len()).sum();
         assert!(sum == board.inbox_path_bytes && sum <= INBOX_PATH_BYTES_MAX, "{sum}");
-        let count =
-            |name| board.stats(0).counters.into_iter().find(|counter| counter.name == name).unwrap().value;
+        let count = |name| {
+            board
+                .stats(JobCounts::default(), 0)
+                .counters
+                .into_iter()
+                .find(|counter| counter.name == name)
+                .unwrap()
+                .value
+        };
         assert_eq!((count("files_received"), count("files_received_bytes")), (2005, 4010));
     }
 
@@ -413,15 +448,27 @@ mod tests {
         };
         board.note(DaemonEvent::Connected { session: 3, peer: "alice".into(), from });
         board.note(tally(10));
-        assert_eq!((board.stats(0).received.packets, board.stats(0).sessions), (10, 1));
+        assert_eq!(
+            (
+                board.stats(JobCounts::default(), 0).received.packets,
+                board.stats(JobCounts::default(), 0).sessions
+            ),
+            (10, 1)
+        );
         assert_eq!((board.sessions()[0].rtt_us, board.sessions()[0].plain), (5, true));
         let (code, text, socket) = (crate::Code::Done, String::new(), report::SocketReport::default());
         let (peer, counters) = ("alice".into(), Box::new(counters(12)));
         board.note(DaemonEvent::Disconnected { session: 3, peer, from, code, text, socket, counters });
         // What was on its way when it ended.
         board.note(tally(11));
-        assert_eq!((board.stats(0).received.packets, board.stats(0).sessions), (12, 0));
-        let drop = board.stats(0).counters.pop().unwrap();
+        assert_eq!(
+            (
+                board.stats(JobCounts::default(), 0).received.packets,
+                board.stats(JobCounts::default(), 0).sessions
+            ),
+            (12, 0)
+        );
+        let drop = board.stats(JobCounts::default(), 0).counters.pop().unwrap();
         assert_eq!((drop.name.as_str(), drop.value), ("drop_bad_tag", 12));
     }
 }

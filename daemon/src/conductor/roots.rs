@@ -1,7 +1,7 @@
 //! Roots that are added and removed by command.
 //!
 //! The book has both kinds: those of the configuration, which are changed there, and those that were added, which the
-//! ledger keeps. It decides and says why not; whoever owns it has the ledger write what it did and the engine admit
+//! ledger keeps. It decides and says why not; whoever owns it has the ledger write the [`RootChange`] and the engine admit
 //! [`RootBook::in_force`]. What a place must be is asked of the disk, which may take its time: an administrator's
 //! command, not a peer's.
 
@@ -11,14 +11,23 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, User, access, geteuid};
-use udpx_control::schema::ErrorReport;
+use udpx_control::schema::{ErrorReport, Roots};
 use udpx_proto::Code;
 
 use super::sandbox::{Sandbox, for_shell, is_in_home};
 use crate::config::{Config, INBOX, OVERLAP_REMEDY, ROOT_NAME_RULE, is_root_name};
 
+/// What a command has changed, for the ledger.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum RootChange {
+    /// This root is to be kept.
+    Set(String, PathBuf),
+    /// This one is to be forgotten.
+    Removed(String),
+}
+
 /// The roots of the configuration, and those that were added.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RootBook {
     configured: Config,
     added: BTreeMap<String, PathBuf>,
@@ -40,12 +49,30 @@ impl RootBook {
         self.configured.with_roots(&self.added)
     }
 
+    /// Does what an administrator's command says, in a copy: it is to take the place of this book once the engine has
+    /// admitted what it has [`in_force`](Self::in_force). `None` of a command that changes nothing.
+    ///
+    /// # Errors
+    /// What the client is to be told; nothing has changed.
+    pub(crate) fn changed(&self, command: &Roots) -> Result<Option<(Self, RootChange)>, ErrorReport> {
+        let mut book = self.clone();
+        let change = match command {
+            Roots::List => return Ok(None),
+            Roots::Add { root, path } => RootChange::Set(root.clone(), book.add(root, path.as_path())?),
+            Roots::Remove { root } => {
+                book.remove(root)?;
+                RootChange::Removed(root.clone())
+            }
+        };
+        Ok(Some((book, change)))
+    }
+
     /// Adds a root, and returns its directory without links: that is what is to be kept. The same root may be added
     /// again.
     ///
     /// # Errors
     /// Why it cannot be one, and what to do about it.
-    pub(crate) fn add(&mut self, name: &str, path: &Path) -> Result<PathBuf, ErrorReport> {
+    fn add(&mut self, name: &str, path: &Path) -> Result<PathBuf, ErrorReport> {
         if !is_root_name(name) {
             let text = format!("{name:?} is no name of a root: {ROOT_NAME_RULE}.");
             return Err(report(Code::Usage, text, "Choose another name."));
@@ -93,7 +120,7 @@ impl RootBook {
     ///
     /// # Errors
     /// It is not one of those.
-    pub(crate) fn remove(&mut self, name: &str) -> Result<(), ErrorReport> {
+    fn remove(&mut self, name: &str) -> Result<(), ErrorReport> {
         if self.added.remove(name).is_some() {
             return Ok(());
         }
@@ -211,11 +238,14 @@ const ROOTS_ADDED_MAX: usize = 256;
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
 
     use tempfile::TempDir;
 
     use super::*;
     use crate::config::{Root, RootSource};
+    use crate::jobs::ledger::Ledger;
+    use crate::jobs::record::History;
     use crate::unprivileged::is_this_user;
 
     struct Lab {
@@ -272,6 +302,36 @@ mod tests {
         assert!(!lab.book.in_force().roots.contains_key("a"));
         let gone = lab.book.remove("a").unwrap_err();
         assert_eq!((gone.code, gone.text.as_str()), (2, "No root is called \"a\"."));
+    }
+
+    #[test]
+    fn a_command_changes_a_copy() {
+        let lab = Lab::new();
+        let (root, path) = ("a".to_owned(), lab.place("a"));
+        assert!(lab.book.changed(&Roots::List).unwrap().is_none());
+        let add = Roots::Add { root: root.clone(), path: path.clone().into() };
+        let (book, change) = lab.book.changed(&add).unwrap().unwrap();
+        assert_eq!(change, RootChange::Set(root.clone(), path));
+        assert!(book.added.contains_key("a") && lab.book.added.is_empty());
+        let (book, change) = book.changed(&Roots::Remove { root: root.clone() }).unwrap().unwrap();
+        assert!(book.added.is_empty() && change == RootChange::Removed(root.clone()));
+        assert!(lab.book.changed(&Roots::Remove { root }).is_err());
+    }
+
+    #[test]
+    fn a_root_survives_a_restart_by_the_ledger() {
+        let lab = Lab::new();
+        let state = lab.book.configured.state_directory();
+        let open = || Ledger::open(&state, History::default(), Arc::new(|| {})).unwrap();
+        let add = Roots::Add { root: "a".into(), path: lab.place("b/../a").into() };
+        let (_, change) = lab.book.changed(&add).unwrap().unwrap();
+        let (mut ledger, kept) = open();
+        assert!(kept.roots.is_empty());
+        let RootChange::Set(name, path) = change else { panic!("{change:?}") };
+        ledger.set_root(&name, &path);
+        drop(ledger);
+        let book = RootBook::new(lab.book.configured.clone(), open().1.roots);
+        assert_eq!(book.in_force().roots["a"], Root { path: lab.place("a"), source: RootSource::Command });
     }
 
     #[test]

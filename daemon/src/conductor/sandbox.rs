@@ -48,11 +48,11 @@ impl Sandbox {
 
     /// The lines that let the daemon in.
     pub(super) fn remedy(self, path: &Path) -> String {
-        let quoted = quoted(path);
         let settings = match self {
-            Self::ReadOnly => format!("ReadWritePaths={quoted}"),
-            // The other homes stay hidden.
-            Self::Hidden => format!("ProtectHome=tmpfs\n    BindPaths={quoted}"),
+            Self::ReadOnly => format!("ReadWritePaths={}", quoted("", path)),
+            // The other homes stay hidden; and what is not there, which cannot be seen from here, is no reason not to
+            // start.
+            Self::Hidden => format!("ProtectHome=tmpfs\n    BindPaths={}", quoted("-", path)),
         };
         format!(
             "Run: sudo systemctl edit udpxd\nand write into what opens:\n    [Service]\n    {settings}\nthen: sudo \
@@ -106,8 +106,8 @@ fn unescaped(word: &[u8]) -> Vec<u8> {
 }
 
 /// A path as a unit file has it: `%` begins a specifier there, and quotes hold what would end a word.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string().replace('%', "%%");
+fn quoted(prefix: &str, path: &Path) -> String {
+    let text = format!("{prefix}{}", path.display()).replace('%', "%%");
     match is_plain(text.as_bytes()) {
         true => text,
         false => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")),
@@ -121,7 +121,7 @@ fn is_plain(text: &[u8]) -> bool {
 /// What ProtectHome= is about.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 /// Where systemd has the nodes that it puts in the place of what shall not be seen.
-const INACCESSIBLE: &[u8] = b"systemd/inaccessible";
+const INACCESSIBLE: &[u8] = b"/inaccessible/dir";
 
 /// Whether ProtectHome= is about a path.
 pub(super) fn is_in_home(path: &Path) -> bool {
@@ -178,7 +178,7 @@ mod tests {
         assert!(remedy.contains("systemctl edit udpxd\n"), "{remedy}");
         assert!(remedy.contains("\n    [Service]\n    ReadWritePaths=/srv/disk\n"), "{remedy}");
         let remedy = Sandbox::Hidden.remedy(Path::new("/home/a b/100%"));
-        assert!(remedy.contains("    ProtectHome=tmpfs\n    BindPaths=\"/home/a b/100%%\"\n"), "{remedy}");
+        assert!(remedy.contains("    ProtectHome=tmpfs\n    BindPaths=\"-/home/a b/100%%\"\n"), "{remedy}");
         assert_eq!(for_shell(Path::new("/srv/it's")), "'/srv/it'\\''s'");
     }
 }

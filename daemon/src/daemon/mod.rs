@@ -22,6 +22,7 @@ use crate::identity::{self, IdentityError};
 use crate::jobs::LedgerError;
 use crate::liveness::Watch;
 use crate::report::{FileSummary, SessionCounters, SocketReport, Tally};
+use crate::storage::Bell;
 use crate::storage::vault::VaultError;
 
 /// Why a daemon does not run.
@@ -178,6 +179,16 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`].
     pub fn start_as(config: &Config, secret: StaticSecret, config_name: &str) -> Result<Self, DaemonError> {
+        Self::start_with(config, secret, config_name, None)
+    }
+
+    /// The same; `bell` rings when there is something to be taken by [`try_next`](Self::try_next).
+    pub(crate) fn start_with(
+        config: &Config,
+        secret: StaticSecret,
+        config_name: &str,
+        bell: Option<Bell>,
+    ) -> Result<Self, DaemonError> {
         let peers = places::accesses(config)?;
         if config.sink == Sink::Files {
             places::sweep(&peers);
@@ -191,7 +202,7 @@ impl Daemon {
             receive_buffer: config.receive_buffer,
             gso: config.gso,
             mtu_max: config.mtu_max,
-            bell: None,
+            bell,
             #[cfg(test)]
             inject: None,
         });
@@ -255,9 +266,25 @@ impl Daemon {
     /// [`DaemonError::EngineGone`].
     pub fn next_event(&self, timeout: Duration) -> Result<Option<DaemonEvent>, DaemonError> {
         match self.engine.next(timeout) {
-            Ok(report) => Ok(report.and_then(event)),
+            Ok(report) => Ok(report.and_then(|report| match notice(report) {
+                Notice::Event(event) => Some(*event),
+                Notice::Call(_) => None,
+            })),
             Err(_) => Err(DaemonError::EngineGone),
         }
+    }
+
+    /// What happened next, sessions that this daemon opened itself included; `None` if nothing has.
+    pub(crate) fn try_next(&self) -> Result<Option<Notice>, DaemonError> {
+        match self.engine.try_next() {
+            Ok(report) => Ok(report.map(notice)),
+            Err(_) => Err(DaemonError::EngineGone),
+        }
+    }
+
+    /// Its engine, for sessions that it opens itself.
+    pub(crate) fn engine(&self) -> &EngineHandle {
+        &self.engine
     }
 
     /// Closes all sessions and removes unfinished files.
@@ -283,8 +310,16 @@ pub fn run(
     Ok(())
 }
 
-fn event(report: Report) -> Option<DaemonEvent> {
-    Some(match report {
+/// What a daemon is told by its engine.
+pub(crate) enum Notice {
+    /// About sessions that peers opened, or all of them.
+    Event(Box<DaemonEvent>),
+    /// About one that this daemon opened.
+    Call(Report),
+}
+
+fn notice(report: Report) -> Notice {
+    Notice::Event(Box::new(match report {
         Report::Arrived { session, peer, from } => DaemonEvent::Connected { session, peer, from },
         Report::Unknown { key, from } => DaemonEvent::Refused { key, from },
         Report::Left { session, peer, from, failure, socket, counters } => {
@@ -300,14 +335,13 @@ fn event(report: Report) -> Option<DaemonEvent> {
         Report::NotSent { peer, path, failure } => {
             DaemonEvent::NotSent { peer, path, code: failure.code, text: failure.text }
         }
-        // Those of sessions that a daemon opens itself.
-        Report::Connected { .. }
+        other @ (Report::Connected { .. }
         | Report::ConnectFailed { .. }
         | Report::File { .. }
         | Report::Answer { .. }
         | Report::Quiet { .. }
-        | Report::Ended { .. } => return None,
-    })
+        | Report::Ended { .. }) => return Notice::Call(other),
+    }))
 }
 
 fn remedy_of_bind(error: &io::Error) -> &'static str {

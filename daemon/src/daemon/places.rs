@@ -71,7 +71,9 @@ fn open(config: &Config, name: &str, path: &Path) -> Root {
         (Sink::Files, Ok(vault)) => Ok(Arc::new(vault.with_file_mode(FILE_MODE))),
         (Sink::Files, Err(error)) => {
             tracing::error!(root = name, %error, "a root cannot be used until this is mended and udpxd is reloaded");
-            Err(format!("The root {name:?} cannot be used; on that machine, udpxctl root list says why."))
+            Err(format!(
+                "The root {name:?} of this machine cannot be used now. On it, see why: udpxctl root list"
+            ))
         }
     };
     Root { name: name.into(), rights: Default::default(), path: path.into(), vault }

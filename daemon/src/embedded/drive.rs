@@ -33,13 +33,13 @@ impl Room {
 /// # Errors
 /// There is no engine for it; what became of it itself is its own to tell.
 pub(super) fn drive<E: Errand>(
-    call: &Call,
+    call: Call,
     room: Room,
     mut errand: E,
     events: &mut dyn FnMut(Event),
 ) -> Result<E, JobError> {
     let engine = EngineHandle::start(EngineConfig {
-        identity: call.identity.clone(),
+        identity: call.identity,
         listen: Vec::new(),
         peers: Peers::default(),
         staging: room.staging,

@@ -99,7 +99,7 @@ pub fn push(request: PushRequest, events: &mut dyn FnMut(Event)) -> Result<Summa
     let offering = Offering { root, path, streams, if_exists, user };
     let files = files.iter().map(|file| offering.file(file)).collect();
     let run = Run::new(call.way.clone(), ERRAND, files, Instant::now())?;
-    drive(&call, Room::LITTLE, run, events)?.into_outcome()
+    drive(call, Room::LITTLE, run, events)?.into_outcome()
 }
 
 /// Fetches the files and returns when all are durable here. `events` is called on this thread.
@@ -111,7 +111,7 @@ pub fn pull(request: PullRequest, events: &mut dyn FnMut(Event)) -> Result<Summa
     let fetching = Fetching { streams, if_exists, umask };
     let files = files.iter().map(|file| fetching.file(file)).collect::<Result<_, _>>()?;
     let run = Run::new(call.way.clone(), ERRAND, files, Instant::now())?;
-    drive(&call, Room::FILES, run, events)?.into_outcome()
+    drive(call, Room::FILES, run, events)?.into_outcome()
 }
 
 /// Lists a directory of the peer: `path` beneath its root `root`, both empty for the default root itself.
@@ -120,7 +120,7 @@ pub fn pull(request: PullRequest, events: &mut dyn FnMut(Event)) -> Result<Summa
 /// [`JobError`]: no session came about, or what the peer says against it.
 pub fn list(call: Call, root: &str, path: &[u8], events: &mut dyn FnMut(Event)) -> Result<Listing, JobError> {
     let ask = ListAsk::new(call.way.clone(), ERRAND, root, path, Instant::now())?;
-    drive(&call, Room::LITTLE, ask, events)?.into_outcome()
+    drive(call, Room::LITTLE, ask, events)?.into_outcome()
 }
 
 /// Asks for echoes; `events` hears of each. Ends early when the call is cancelled: what came is told all the same.
@@ -129,7 +129,7 @@ pub fn list(call: Call, root: &str, path: &[u8], events: &mut dyn FnMut(Event)) 
 /// [`JobError`]: no session came about, it was lost, or an echo differs from what was sent.
 pub fn ping(call: Call, ping: Ping, events: &mut dyn FnMut(Event)) -> Result<PingSummary, JobError> {
     let echoes = Echoes::new(call.way.clone(), ERRAND, ping, Instant::now())?;
-    drive(&call, Room::LITTLE, echoes, events)?.into_outcome()
+    drive(call, Room::LITTLE, echoes, events)?.into_outcome()
 }
 
 /// The only errand of its engine.

@@ -75,8 +75,14 @@ impl Access {
         // Of a name that nothing can have, nothing is repeated.
         let called = if (1..=NAME_MAX).contains(&root.len()) { format!(" {root:?}") } else { String::new() };
         match usable.as_slice() {
-            [] => "You may use no root of this machine.".into(),
-            usable => format!("You may use no root{called} of this machine; yours: {}.", usable.join(", ")),
+            [] => format!(
+                "You may use no root of this machine. On it, set in its udpxd.toml, under [[peer]] name = {:?}: write = true",
+                self.name
+            ),
+            usable => {
+                let usable = usable.join(", ");
+                format!("You may use no root{called} of this machine; use one of yours: {usable}.")
+            }
         }
     }
 
@@ -87,7 +93,7 @@ impl Access {
             name => format!("roots.{name} = {:?}", right.added_to(root.rights).words()),
         };
         format!(
-            "This machine gives you no {word} on {name:?}. In its udpxd.toml, set under [[peer]] name = \"{peer}\": {set}"
+            "This machine gives you no {word} on {name:?}. On it, set in its udpxd.toml, under [[peer]] name = {peer:?}: {set}"
         )
     }
 }
@@ -224,7 +230,7 @@ mod tests {
         assert_eq!(peer.place("", Right::Write).unwrap().root, PathBuf::from("/srv/inbox"));
         assert_eq!(peer.place(INBOX, Right::Write).unwrap().root, PathBuf::from("/srv/inbox"));
         assert_eq!(peer.place("disk", Right::List).unwrap().root, PathBuf::from("/srv/disk"));
-        let yours = "yours: \"inbox\" (write), \"disk\" (list).";
+        let yours = "use one of yours: \"inbox\" (write), \"disk\" (list).";
         for unknown in ["none", "nothing"] {
             let text = format!("You may use no root {unknown:?} of this machine; {yours}");
             assert_eq!(told(&peer, unknown, Right::Read), text);
@@ -237,7 +243,7 @@ mod tests {
     #[test]
     fn a_missing_right_is_told_with_the_line_that_grants_it() {
         let peer = access(vec![root(INBOX, WRITE), root("disk", LIST)]);
-        let set = "In its udpxd.toml, set under [[peer]] name = \"alice\"";
+        let set = "On it, set in its udpxd.toml, under [[peer]] name = \"alice\"";
         for asked in ["", INBOX] {
             let text = format!("This machine gives you no read on \"inbox\". {set}: read = true");
             assert_eq!(told(&peer, asked, Right::Read), text);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::{Poll, Waker};
 use udpx_proto::handshake::{Acceptor, AcceptorConfig, PARAMS_VERSION, Params, StaticSecret};
 use udpx_udp::{RecvBatch, Socket, SocketOptions};
@@ -182,6 +182,17 @@ impl EngineHandle {
             Ok(report) => Ok(Some(report)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(Gone),
+        }
+    }
+}
+
+impl EngineHandle {
+    /// The next report, if there is one; `Err` when the engine has ended and everything was read.
+    pub(crate) fn try_next(&self) -> Result<Option<Report>, Gone> {
+        match self.reports.try_recv() {
+            Ok(report) => Ok(Some(report)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Gone),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! A disk that refuses is told as [`LedgerReport::Failing`], each time; the batch is tried again until it is written,
 //! so nothing is lost by a disk that was full for an hour. Only when the daemon ends there is one last try.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -89,7 +90,8 @@ impl Ledger {
             thread: Some(thread),
         };
         let expired = history.expired_of(kept.jobs.iter(), unix_ms());
-        kept.jobs.retain(|job| !expired.contains(&job.id));
+        let gone: HashSet<u64> = expired.iter().copied().collect();
+        kept.jobs.retain(|job| !gone.contains(&job.id));
         for id in expired {
             ledger.remove(id);
         }
@@ -189,7 +191,7 @@ impl Ledger {
         match batches.try_send(Batch { changes, up_to: self.last }) {
             Ok(()) => self.handed = self.last,
             Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
-                self.changes = batch.changes
+                self.changes = batch.changes;
             }
         }
     }

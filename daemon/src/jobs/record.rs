@@ -15,6 +15,8 @@ use udpx_control::schema::{
     Direction, ErrorReport, FileReport, How, JobReport, JobState, PlaceReport, StatsReport, TransferOptions,
 };
 
+use crate::config::Limits;
+
 /// A job.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct JobRecord {
@@ -130,11 +132,6 @@ impl Outcomes {
         self.all.get(&source)
     }
 
-    /// Whether a file is durable at its receiver, or was left there: it need not be sent again.
-    pub(crate) fn is_done(&self, source: u32) -> bool {
-        self.of(source).is_some_and(|file| file.error.is_none())
-    }
-
     /// All of them, by source.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &FileReport)> {
         self.all.iter().map(|(&source, file)| (source, file))
@@ -202,11 +199,17 @@ pub(crate) struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self { jobs_max: HISTORY_JOBS_MAX, age_max: Duration::from_secs(HISTORY_DAYS * 24 * 60 * 60) }
+        Self { jobs_max: HISTORY_JOBS_MAX, age_max: Duration::from_secs(HISTORY_DAYS * DAY_SECONDS) }
     }
 }
 
 impl History {
+    /// As the configuration has it.
+    pub(crate) fn of(limits: &Limits) -> Self {
+        let age_max = Duration::from_secs(u64::from(limits.history_days) * DAY_SECONDS);
+        Self { age_max, ..Self::default() }
+    }
+
     /// The jobs to be forgotten, oldest first. `ended` has number and end of those that have ended, in any order.
     pub(crate) fn expired(&self, ended: impl Iterator<Item = (u64, u64)>, now_unix_ms: u64) -> Vec<u64> {
         let age_max_ms = u64::try_from(self.age_max.as_millis()).unwrap_or(u64::MAX);
@@ -232,8 +235,9 @@ impl History {
 
 /// Jobs that have ended and are remembered: a few kilobytes each.
 pub(crate) const HISTORY_JOBS_MAX: usize = 10_000;
-/// How long they are, days.
+/// How long they are, days, where the configuration says nothing else.
 pub(crate) const HISTORY_DAYS: u64 = 30;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// A name in a record: text where it is UTF-8, else its bytes.
 mod bytes {
@@ -332,7 +336,7 @@ pub(super) mod tests {
         let report = record.report();
         assert_eq!((report.job, report.files, report.retries, report.sources_total), (7, 1, 3, 2));
         assert_eq!((report.destination.root.as_str(), report.limit_bps), ("disk", Some(9)));
-        assert!(record.files.is_done(1) && !record.files.is_done(0) && record.needs_owner());
+        assert!(record.files.done() == 1 && record.needs_owner());
     }
 
     #[test]
@@ -342,6 +346,7 @@ pub(super) mod tests {
         assert_eq!(history.expired(ended.into_iter(), 1000), [2, 4]);
         // A clock that was set back makes nothing old.
         assert_eq!(history.expired([(1, 5000)].into_iter(), 1000), Vec::<u64>::new());
+        assert_eq!(History::of(&Limits::default()), History::default());
         let mut done = job(1);
         (done.state, done.ended_unix_ms) = (JobState::Done, Some(1));
         assert_eq!(history.expired_of([&done, &job(2)].into_iter(), 1000), [1]);

@@ -29,11 +29,11 @@ use crate::storage::lender::{LentAnswer, LentCall};
 use words::{demanded, done, fits, sentence};
 
 /// Demands of one connection that wait until others are answered.
-pub const WAITING_MAX: usize = 1024;
+pub(crate) const WAITING_MAX: usize = 1024;
 
 /// The offers, and the demands under way. `T` names what the conductor itself has asked for.
 #[derive(Debug)]
-pub struct Lending<T> {
+pub(crate) struct Lending<T> {
     lenders: HashMap<Token, Lender<T>>,
     /// Who lends itself to a job, and on which of its requests; the last is asked.
     jobs: HashMap<u64, Vec<(Token, u64)>>,
@@ -43,17 +43,17 @@ pub struct Lending<T> {
 
 /// A demand, and the request as whose event it goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ToSend {
+pub(crate) struct ToSend {
     /// The connection.
-    pub connection: Token,
+    pub(crate) connection: Token,
     /// The request.
-    pub request: u64,
+    pub(crate) request: u64,
     /// The demand.
-    pub demand: Demand,
+    pub(crate) demand: Demand,
 }
 
 /// What the conductor is told of what it asked for: an outcome that fits, and the file that came with it.
-pub type Told = Result<(Outcome, Option<OwnedFd>), ErrorReport>;
+pub(crate) type Told = Result<(Outcome, Option<OwnedFd>), ErrorReport>;
 
 /// One connection.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ struct Errand<T> {
 
 #[derive(Debug)]
 enum Whom<T> {
-    Engine(LentAnswer),
+    Engine(Box<LentAnswer>),
     Conductor(T),
 }
 
@@ -115,7 +115,7 @@ impl<T> Lending<T> {
     ///
     /// # Errors
     /// One of the jobs is another user's: then none is lent to. Root has no more right to it: files would become root's.
-    pub fn on_offer(
+    pub(crate) fn on_offer(
         &mut self,
         connection: Token,
         request: u64,
@@ -144,18 +144,18 @@ impl<T> Lending<T> {
 
     /// Who lends itself to a job: its connection and request.
     #[must_use]
-    pub fn lender_of(&self, job: u64) -> Option<(Token, u64)> {
+    pub(crate) fn lender_of(&self, job: u64) -> Option<(Token, u64)> {
         self.jobs.get(&job)?.last().copied()
     }
 
     /// An engine needs something done.
-    pub fn on_call(&mut self, call: LentCall, now: Instant) {
+    pub(crate) fn on_call(&mut self, call: LentCall, now: Instant) {
         let LentCall { job, operation, answer } = call;
-        self.want(job, demanded(operation), Whom::Engine(answer), now);
+        self.want(job, demanded(operation), Whom::Engine(Box::new(answer)), now);
     }
 
     /// The conductor needs something done; what came of it is told with `ticket`.
-    pub fn ask(&mut self, job: u64, operation: Operation, ticket: T, now: Instant) {
+    pub(crate) fn ask(&mut self, job: u64, operation: Operation, ticket: T, now: Instant) {
         self.want(job, operation, Whom::Conductor(ticket), now);
     }
 
@@ -163,7 +163,7 @@ impl<T> Lending<T> {
     ///
     /// # Errors
     /// It answers nothing that this connection was asked on that request, or not in a way that fits.
-    pub fn on_reply(
+    pub(crate) fn on_reply(
         &mut self,
         connection: Token,
         reply: VaultReply,
@@ -205,7 +205,7 @@ impl<T> Lending<T> {
 
     /// A job needs nobody any more. Returns the requests whose last job it was: as offers they are done. What was
     /// demanded for it may still be answered.
-    pub fn on_job_ended(&mut self, job: u64) -> Vec<(Token, u64)> {
+    pub(crate) fn on_job_ended(&mut self, job: u64) -> Vec<(Token, u64)> {
         let mut done = Vec::new();
         for (connection, _) in self.jobs.remove(&job).unwrap_or_default() {
             let error = ErrorReport::new(code::TRY_AGAIN, format!("Job {job} has ended."), "");
@@ -224,7 +224,7 @@ impl<T> Lending<T> {
 
     /// A connection is closed: what it was asked for has failed, and what waited goes to whoever offered before it.
     /// Returns the jobs that nobody lends itself to now.
-    pub fn on_gone(&mut self, connection: Token, now: Instant) -> Vec<u64> {
+    pub(crate) fn on_gone(&mut self, connection: Token, now: Instant) -> Vec<u64> {
         let Some(lender) = self.lenders.remove(&connection) else { return Vec::new() };
         self.to_send.retain(|to_send| to_send.connection != connection);
         let mut alone = Vec::new();
@@ -248,25 +248,25 @@ impl<T> Lending<T> {
     }
 
     /// The next demand to be sent.
-    pub fn poll_demand(&mut self) -> Option<ToSend> {
+    pub(crate) fn poll_demand(&mut self) -> Option<ToSend> {
         self.to_send.pop_front()
     }
 
     /// What became of something that the conductor asked for.
-    pub fn poll_told(&mut self) -> Option<(T, Told)> {
+    pub(crate) fn poll_told(&mut self) -> Option<(T, Told)> {
         self.told.pop_front()
     }
 
     /// When somebody hangs at the earliest.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.unanswered().filter_map(|(_, errand)| errand.deadline).min()
     }
 
     /// A connection that has left a demand without an answer for too long, and what it is to be told. Close it, and say
     /// so with [`on_gone`](Self::on_gone).
     #[must_use]
-    pub fn hung(&self, now: Instant) -> Option<(Token, ErrorReport)> {
+    pub(crate) fn hung(&self, now: Instant) -> Option<(Token, ErrorReport)> {
         let late = |errand: &Errand<T>| errand.deadline.is_some_and(|deadline| now >= deadline);
         let (connection, errand) = self.unanswered().find(|(_, errand)| late(errand))?;
         let (name, seconds) = (errand.operation.name(), patience(&errand.operation).as_secs());
