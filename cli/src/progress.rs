@@ -97,12 +97,7 @@ pub(crate) struct Display {
 impl Display {
     /// For something called `name` (shown escaped).
     pub(crate) fn new(name: &[u8], board: &Board) -> Self {
-        Self {
-            name: escape::bytes(name),
-            board: board.clone(),
-            bar: board.bar(),
-            last_line: Instant::now(),
-        }
+        Self { name: escape::bytes(name), board: board.clone(), bar: board.bar(), last_line: Instant::now() }
     }
 
     pub(crate) fn show(&mut self, status: &Status) {

@@ -70,9 +70,9 @@ impl Watcher {
         self.tags.insert(key.into(), value.into());
     }
 
-    /// What every line of JSON has besides.
-    pub(crate) fn tags(&self) -> &jsonl::Fields {
-        &self.tags
+    /// What messages call the peer.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     /// It is about so many files, whether their names are known here or not.
@@ -200,7 +200,7 @@ impl Watcher {
     pub(crate) fn close(mut self, result: Result<Summary, JobError>) -> Outcome {
         self.finish();
         match result {
-            Ok(summary) => Outcome { summary: Some(summary), failure: None },
+            Ok(summary) => Outcome { summary: Some(summary), failure: None, tags: self.tags },
             Err(mut error) => {
                 let summary =
                     error.summary.take().map(|summary| *summary).filter(|some| !some.files.is_empty());
@@ -209,9 +209,15 @@ impl Watcher {
                     Some(several) if error.code != Code::Interrupted => several,
                     _ => error.into(),
                 };
-                Outcome { summary, failure: Some(failure) }
+                Outcome { summary, failure: Some(failure), tags: self.tags }
             }
         }
+    }
+
+    /// The end of what was not followed to its own.
+    pub(crate) fn give_up(mut self, failure: Failure) -> Outcome {
+        self.finish();
+        Outcome { tags: self.tags, ..Outcome::failed(failure) }
     }
 
     fn name(&self, file: usize) -> Vec<u8> {

@@ -73,7 +73,7 @@ fn listed() -> Vec<Body> {
     let problem = "The sandbox of udpxd.service makes /srv/b read-only.\nReadWritePaths=/srv/b\x1b".into();
     let roots = [root("inbox", "/var/lib/udpx/inbox"), RootReport { problem, ..root("b", "/srv/b") }];
     let events = roots.map(Event::Root).map(Body::Event);
-    events.into_iter().chain([Body::Done(Reply::Listed { count: 2 })]).collect()
+    events.into_iter().chain([Body::Done(Reply::Listed { count: 2, cut: false })]).collect()
 }
 
 #[test]

@@ -50,8 +50,10 @@ pub(crate) struct WatchArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "A job of your own files needs a process of yours that opens them: this one, until the job has \
-ended, or one in the background with --detach.")]
+#[command(
+    after_help = "A job of your own files needs a process of yours that opens them: this one, until the job has \
+ended, or one in the background with --detach."
+)]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,

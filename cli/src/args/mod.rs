@@ -131,7 +131,9 @@ pub(crate) struct KeyArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  udpxctl completions bash > ~/.local/share/bash-completion/completions/udpxctl")]
+#[command(
+    after_help = "Example:\n  udpxctl completions bash > ~/.local/share/bash-completion/completions/udpxctl"
+)]
 pub(crate) struct CompletionsArgs {
     /// The shell
     pub(crate) shell: Shell,

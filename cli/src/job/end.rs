@@ -1,10 +1,12 @@
 //! How a job ended: what arrived, with its table, or why not.
 
-use udpx_control::schema::{Event, FileReport, JobReport, JobState, Row, StatsReport};
+use udpx_control::client::Client;
+use udpx_control::schema::{Event, FileReport, JobReport, JobState, Reply, Row, Show, StatsReport};
 use udpxd::Code;
 use udpxd::report::{self, JobError, Summary};
 
 use super::told;
+use crate::ask;
 use crate::failure::Failure;
 use crate::run::Outcome;
 use crate::watcher::Watcher;
@@ -44,6 +46,17 @@ impl Pieces {
 }
 
 impl End {
+    /// Asks how a job stands, ended or not.
+    ///
+    /// # Errors
+    /// There is no such job, or it is somebody else's.
+    pub(crate) fn ask(client: &mut Client, job: u64) -> Result<Self, Failure> {
+        let mut pieces = Pieces::default();
+        let reply = ask::call(client, Show { job, samples: false }, |event| pieces.add(event))?;
+        let Reply::Job { job, stats } = reply else { return Err(ask::unexpected()) };
+        Ok(pieces.close(*job, stats))
+    }
+
     /// What arrived, with its table, in the form that an engine of this process reports it in.
     pub(crate) fn summary(&self) -> Option<Summary> {
         let stats = self.stats.as_deref()?;

@@ -71,7 +71,15 @@ pub(crate) fn lines(report: &JobReport) -> Vec<Vec<String>> {
         put("ended", time(at));
     }
     if let Some(error) = &report.error {
-        put("error", format!("{} ({}, exit code {})", escape::text(&error.text), escape::text(&error.kind), error.code));
+        put(
+            "error",
+            format!(
+                "{} ({}, exit code {})",
+                escape::text(&error.text),
+                escape::text(&error.kind),
+                error.code
+            ),
+        );
         if !error.remedy.is_empty() {
             put("remedy", escape::text(&error.remedy));
         }
@@ -208,7 +216,10 @@ mod tests {
         assert_eq!(row, ["12", "running", "to", "bob", "file.iso", "0/1", "500 B", "50", "100 B/s", "5 s"]);
         let why = "bob does not\n answer.".to_owned();
         let row = cells(&example(JobState::Waiting { why, next_try_unix_ms: Some(1) }), true);
-        assert_eq!((row[3].as_str(), row[9].as_str()), ("alice: bob", "bob does not\\n answer, next try now"));
+        assert_eq!(
+            (row[3].as_str(), row[9].as_str()),
+            ("alice: bob", "bob does not\\n answer, next try now")
+        );
         let done = cells(&example(JobState::Done), false);
         assert_eq!((done[7].as_str(), done[9].as_str()), ("100", "-"));
         let nearly = JobReport { bytes: 2000, ..example(JobState::Paused) };

@@ -53,7 +53,9 @@ fn tell_job(watcher: &mut Watcher, report: &JobReport) {
     match &report.state {
         // Running is what progress shows, and the end is told by whoever waits for it.
         JobState::Running | JobState::Done | JobState::Failed | JobState::Cancelled | JobState::Unknown => {}
-        JobState::Queued => watcher.on_state(&format!("job {} is queued until others have ended", report.job)),
+        JobState::Queued => {
+            watcher.on_state(&format!("job {} is queued until others have ended", report.job));
+        }
         JobState::Paused => {
             let job = report.job;
             watcher.on_state(&format!("job {job} is paused; go on with: udpxctl resume {job}"));
