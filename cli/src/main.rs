@@ -29,6 +29,7 @@ mod peer_list;
 mod peers;
 mod ping;
 mod places;
+mod plot;
 mod progress;
 mod pull;
 mod push;

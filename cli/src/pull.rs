@@ -21,7 +21,7 @@ use crate::push::{finish, needs_daemon};
 use crate::remote::Remote;
 use crate::run::{Outcome, Pull, Way};
 use crate::watcher::Watcher;
-use crate::{escape, jsonl};
+use crate::{escape, jsonl, plot};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
@@ -33,6 +33,11 @@ pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
     sources.iter().for_each(|source| source.warn_of_port(output));
     let host = sources[0].host.clone();
     let watcher = || Watcher::new(output, &host, names.clone());
+    let end = |outcome: Outcome| {
+        let title = format!("{} from {host}", plot::files(&names));
+        let drawn = args.plot.as_ref().map_or(Ok(()), |path| outcome.plot(path, &title, true));
+        finish(outcome, "", output).and(drawn)
+    };
     match engine::choose(&args.through, &args.reach, needs_daemon(&args.job), output)? {
         Engine::Daemon(client) => {
             let order = order(args, &sources, &into)?;
@@ -42,11 +47,11 @@ pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
             }
             let hangup = Hangup::watch()?;
             let (how, signals) = ((&args.reach, &args.through), (&interrupt, &hangup));
-            finish(job::transfer::run(*client, order, watcher(), how, signals), "", output)
+            end(job::transfer::run(*client, order, watcher(), how, signals))
         }
         Engine::Here => {
             let outcome = into_here(args, sources, &names, &into, watcher(), &interrupt)?;
-            finish(outcome, "", output)
+            end(outcome)
         }
     }
 }
@@ -91,7 +96,11 @@ fn order(args: &PullArgs, sources: &[Remote], into: &Destination<'_>) -> Result<
     let lent = Lent { sources: Vec::new(), destinations: vec![destination.path.clone().into()] };
     let sources = sources.iter().map(|source| order::place(source, &args.reach)).collect();
     let options = order::options(&args.job, &args.carrying, None, args.if_exists);
-    Ok(Order { command: schema::Pull { sources, destination, options }.into(), lent })
+    Ok(Order {
+        command: schema::Pull { sources, destination, options }.into(),
+        lent,
+        wants_samples: args.plot.is_some(),
+    })
 }
 
 /// Sources, of which there is at least one, and the destination.

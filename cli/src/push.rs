@@ -22,7 +22,7 @@ use crate::progress::Board;
 use crate::remote::Remote;
 use crate::run::{self, Outcome, Push, Way};
 use crate::watcher::{self, Watcher};
-use crate::{escape, events, jsonl, say, several, table};
+use crate::{escape, events, jsonl, plot, say, several, table};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
@@ -68,7 +68,15 @@ impl Pushing {
     ) -> Result<(), Failure> {
         if let [only] = destinations {
             let watcher = Watcher::new(self.output, &only.host, self.names.clone());
-            return finish(push(only, watcher), &format!("{}:", only.host), self.output);
+            let outcome = push(only, watcher);
+            let title = format!("{} to {}", plot::files(&self.names), only.host);
+            let drawn = self.args.plot.as_ref().map_or(Ok(()), |path| outcome.plot(path, &title, false));
+            return finish(outcome, &format!("{}:", only.host), self.output).and(drawn);
+        }
+        if self.args.plot.is_some() {
+            let text = "--plot draws one transfer, and several destinations are given";
+            let remedy = "Draw each afterwards: udpxctl show JOB --plot FILE.svg";
+            return Err(Failure::with_remedy(Code::Usage, text, remedy));
         }
         let board = Board::new();
         let hosts: Vec<String> = destinations.iter().map(|destination| destination.host.clone()).collect();
@@ -148,14 +156,18 @@ impl Pushing {
         };
         let destinations = vec![order::place(destination, &args.reach)];
         let options = order::options(&args.job, &args.sending.carrying, args.sending.rate, args.if_exists);
-        Ok(Order { command: schema::Push { sources, destinations, options }.into(), lent })
+        Ok(Order {
+            command: schema::Push { sources, destinations, options }.into(),
+            lent,
+            wants_samples: args.plot.is_some(),
+        })
     }
 }
 
 /// Tells how a push or a pull ended; its failure is left to the caller. `place` is what stands before the paths of the
 /// files, a host and a colon.
 pub(crate) fn finish(outcome: Outcome, place: &str, output: Output) -> Result<(), Failure> {
-    let Outcome { summary, failure, tags } = outcome;
+    let Outcome { summary, failure, tags, .. } = outcome;
     let told = summary.map_or(Ok(()), |summary| {
         // One last event only: where something failed it is the error, and the files were told one by one.
         if output.tells_events() && failure.is_none() {

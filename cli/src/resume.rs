@@ -42,6 +42,7 @@ pub(crate) fn run(args: ResumeArgs, output: Output) -> Result<(), Failure> {
         pauses: true,
         timeout: None,
         lent,
+        wants_samples: false,
         state: Progress::of(job),
     };
     let outcome = match follower.watch(client, job) {

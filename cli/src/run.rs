@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use udpx_control::schema::Policy;
+use udpx_control::schema::{Policy, Sample};
 use udpxd::embedded::{self, Call, Event, PullFile, PullRequest, PushFile, PushRequest};
 use udpxd::report::{JobError, Summary};
 use udpxd::{Code, RatePolicy, StaticSecret, identity};
@@ -106,6 +106,8 @@ pub(crate) struct Outcome {
     pub(crate) summary: Option<Summary>,
     /// What went wrong with each of the others, or with all of them.
     pub(crate) failure: Option<Failure>,
+    /// The job over time.
+    pub(crate) samples: Vec<Sample>,
     /// What its last line of JSON has besides.
     pub(crate) tags: Fields,
 }
@@ -113,7 +115,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Nothing came of it.
     pub(crate) fn failed(failure: Failure) -> Self {
-        Self { summary: None, failure: Some(failure), tags: Fields::new() }
+        Self { summary: None, failure: Some(failure), samples: Vec::new(), tags: Fields::new() }
     }
 }
 

@@ -1,15 +1,23 @@
 //! `udpxctl show JOB`: all fields of a job, its files, and its table.
 
+use std::path::Path;
+
+use udpx_control::schema::Direction;
+
 use crate::args::{Output, ShowArgs};
 use crate::failure::Failure;
 use crate::job::end::End;
 use crate::job::{report, told};
+use crate::plot::{self, Plot};
 use crate::{ask, escape, events, jsonl, table};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: ShowArgs, output: Output) -> Result<(), Failure> {
     let mut client = ask::connect(args.job.ask.socket)?;
     let end = End::ask(&mut client, args.job.job)?;
+    if let Some(path) = &args.plot {
+        draw(&end, path)?;
+    }
     if output.json {
         for file in &end.files {
             let mut fields = match &file.error {
@@ -22,6 +30,21 @@ pub(crate) fn run(args: ShowArgs, output: Output) -> Result<(), Failure> {
         jsonl::emit("job", events::job(&end.report));
     }
     crate::conclude(output, || fields(&end), || text(&end))
+}
+
+/// Draws it over time.
+fn draw(end: &End, path: &Path) -> Result<(), Failure> {
+    let report = &end.report;
+    let (receiving, way) = match report.direction {
+        Direction::Push => (false, "to"),
+        Direction::Pull => (true, "from"),
+    };
+    let what = String::from_utf8_lossy(&report::label(report)).into_owned();
+    let title = format!("{what} {way} {}", report.peer);
+    let last = end.samples.last().map_or(0.0, |sample| sample.at_us as f64 / 1e6);
+    let seconds = end.summary().map_or(last, |summary| summary.seconds);
+    let plot = Plot { title: &title, bytes: report.bytes, seconds, receiving, samples: &end.samples };
+    plot::write(path, &plot)
 }
 
 fn fields(end: &End) -> jsonl::Fields {

@@ -47,6 +47,7 @@ fn one(job: u64, args: WatchArgs, output: Output, interrupt: &Interrupt) -> Resu
         lent: None,
         pauses: false,
         timeout: None,
+        wants_samples: false,
         state: Progress::of(job),
     };
     let outcome = match follower.watch(client, job) {

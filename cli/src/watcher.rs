@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use udpxd::Code;
 use udpxd::embedded::Event;
 use udpxd::report::{FileSummary, JobError, Summary};
+use udpxd::samples::Samples;
 
 use crate::args::Output;
 use crate::failure::Failure;
@@ -32,6 +33,8 @@ pub(crate) struct Watcher {
     /// Nothing has been heard lately: when that was told last.
     silent: Option<Instant>,
     failures: Vec<Failure>,
+    begun: Instant,
+    samples: Samples,
 }
 
 impl Watcher {
@@ -62,6 +65,8 @@ impl Watcher {
             last_json: None,
             silent: None,
             failures: Vec::new(),
+            begun: Instant::now(),
+            samples: Samples::default(),
         }
     }
 
@@ -89,7 +94,8 @@ impl Watcher {
             }
             Event::Connected { address, rtt_us } => self.on_connected(&address.to_string(), rtt_us),
             Event::Accepted { file, path } => self.on_queued(&self.name(file), &path),
-            Event::Progress { bytes, total, rate_bps, rtt_us, loss, syncing } => {
+            Event::Progress { bytes, total, rate_bps, rtt_us, loss, traffic, syncing } => {
+                self.samples.take(self.begun.elapsed(), rtt_us, traffic);
                 let (rate, rtt) = (rate_bps as f64 / 8.0, Duration::from_micros(rtt_us));
                 self.on_progress(Status { bytes, total, rate, rtt, loss, syncing });
             }
@@ -200,7 +206,12 @@ impl Watcher {
     pub(crate) fn close(mut self, result: Result<Summary, JobError>) -> Outcome {
         self.finish();
         match result {
-            Ok(summary) => Outcome { summary: Some(summary), failure: None, tags: self.tags },
+            Ok(summary) => Outcome {
+                summary: Some(summary),
+                failure: None,
+                samples: self.samples.list(),
+                tags: self.tags,
+            },
             Err(mut error) => {
                 let summary =
                     error.summary.take().map(|summary| *summary).filter(|some| !some.files.is_empty());
@@ -209,7 +220,7 @@ impl Watcher {
                     Some(several) if error.code != Code::Interrupted => several,
                     _ => error.into(),
                 };
-                Outcome { summary, failure: Some(failure), tags: self.tags }
+                Outcome { summary, failure: Some(failure), samples: self.samples.list(), tags: self.tags }
             }
         }
     }
@@ -276,14 +287,23 @@ const SILENCE_ENDS: Duration = Duration::from_millis(1200);
 
 #[cfg(test)]
 mod tests {
+    use udpxd::report::Traffic;
+
     use super::*;
 
     #[test]
     fn a_silence_is_not_ended_by_our_own_clock() {
         let output = Output { json: false, quiet: true, verbose: 0 };
         let mut watcher = Watcher::new(output, "bob", vec![b"f".to_vec()]);
-        let progress =
-            |bytes| Event::Progress { bytes, total: 100, rate_bps: 0, rtt_us: 1, loss: 0.0, syncing: false };
+        let progress = |bytes| Event::Progress {
+            bytes,
+            total: 100,
+            rate_bps: 0,
+            rtt_us: 1,
+            loss: 0.0,
+            traffic: Traffic::default(),
+            syncing: false,
+        };
         watcher.on_event(progress(10));
         watcher.on_event(Event::Quiet { silent_for: Duration::from_secs(2) });
         for _ in 0..3 {

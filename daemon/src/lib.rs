@@ -25,6 +25,7 @@ pub mod liveness;
 pub mod notify;
 pub mod relay;
 pub mod report;
+pub mod samples;
 pub mod storage;
 mod transfer;
 #[cfg(test)]

@@ -157,12 +157,12 @@ fn what_it_does_not_know_is_refused_with_a_remedy() {
     let daemon = Running::start();
     let mut client = daemon.client();
     let later: [Asked; 4] = [
-        Watch::default().into(),
+        Watch { job: Some(1) }.into(),
         Cancel { job: 1 }.into(),
         Roots::Remove { root: "inbox".into() }.into(),
         Inbox { follow: false, peer: Some("mallory".into()) }.into(),
     ];
-    for (asked, code) in later.into_iter().zip([76, 76, 76, 2]) {
+    for (asked, code) in later.into_iter().zip([2, 2, 2, 2]) {
         let name = asked.name();
         let Err(ClientError::Refused(report)) = client.call(asked) else { panic!("{name} is served") };
         assert_eq!(report.code, code, "{report}");

@@ -34,6 +34,9 @@ pub(crate) struct JobArgs {
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
+    /// Draw rate, round trip, loss and retransmissions over time into this file, as SVG
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -28,6 +28,9 @@ pub(crate) struct PushArgs {
     pub(crate) if_exists: IfExists,
     #[command(flatten)]
     pub(crate) sending: Sending,
+    /// Draw rate, round trip, loss and retransmissions over time into this file, as SVG
+    #[arg(long, value_name = "FILE.svg", conflicts_with = "detach")]
+    pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) job: JobOptions,
     #[command(flatten)]
@@ -56,6 +59,9 @@ pub(crate) struct PullArgs {
     pub(crate) if_exists: IfExists,
     #[command(flatten)]
     pub(crate) carrying: Carrying,
+    /// Draw rate and round trip over time into this file, as SVG
+    #[arg(long, value_name = "FILE.svg", conflicts_with = "detach")]
+    pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) job: JobOptions,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! How a job ended: what arrived, with its table, or why not.
 
 use udpx_control::client::Client;
-use udpx_control::schema::{Event, FileReport, JobReport, JobState, Reply, Row, Show, StatsReport};
+use udpx_control::schema::{Event, FileReport, JobReport, JobState, Reply, Row, Sample, Show, StatsReport};
 use udpxd::Code;
 use udpxd::report::{self, JobError, Summary};
 
@@ -18,6 +18,8 @@ pub(crate) struct End {
     pub(crate) stats: Option<Box<StatsReport>>,
     /// The files that have come to their end.
     pub(crate) files: Vec<FileReport>,
+    /// The job over time, if it was asked for.
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// The pieces of it that come as events.
@@ -25,6 +27,7 @@ pub(crate) struct End {
 pub(crate) struct Pieces {
     files: Vec<FileReport>,
     rows: Vec<Row>,
+    samples: Vec<Sample>,
 }
 
 impl Pieces {
@@ -32,6 +35,7 @@ impl Pieces {
         match event {
             Event::File(file) => self.files.push(*file),
             Event::Rows { rows, .. } => self.rows.extend(rows),
+            Event::Samples { samples, .. } => self.samples.extend(samples),
             _ => {}
         }
     }
@@ -41,7 +45,7 @@ impl Pieces {
         if let Some(stats) = &mut stats {
             stats.add_rows(self.rows);
         }
-        End { report, stats, files: self.files }
+        End { report, stats, files: self.files, samples: self.samples }
     }
 }
 
@@ -52,7 +56,7 @@ impl End {
     /// There is no such job, or it is somebody else's.
     pub(crate) fn ask(client: &mut Client, job: u64) -> Result<Self, Failure> {
         let mut pieces = Pieces::default();
-        let reply = ask::call(client, Show { job, samples: false }, |event| pieces.add(event))?;
+        let reply = ask::call(client, Show { job, samples: true }, |event| pieces.add(event))?;
         let Reply::Job { job, stats } = reply else { return Err(ask::unexpected()) };
         Ok(pieces.close(*job, stats))
     }
@@ -78,6 +82,11 @@ impl End {
 
     /// As the end of a push or a pull, told by the watcher that has followed it.
     pub(crate) fn outcome(self, watcher: Watcher) -> Outcome {
+        let samples = self.samples.clone();
+        Outcome { samples, ..self.told_by(watcher) }
+    }
+
+    fn told_by(self, watcher: Watcher) -> Outcome {
         let summary = self.summary();
         let job = self.report.job;
         match self.report.state {

@@ -36,6 +36,8 @@ pub(crate) struct Follower<'a> {
     pub(crate) pauses: bool,
     /// Give up when the peer is silent for so long.
     pub(crate) timeout: Option<Duration>,
+    /// The job over time is wanted at its end.
+    pub(crate) wants_samples: bool,
     pub(crate) state: Progress,
 }
 
@@ -99,7 +101,7 @@ impl Follower<'_> {
             let each = |step| self.step(step);
             let error = match drive(&mut client, command, &[], lender.as_ref(), each) {
                 Ok(lend::End::Done(Reply::Job { job, stats })) => {
-                    if self.state.has_gap {
+                    if self.state.has_gap || self.wants_samples {
                         return End::ask(&mut client, job.job);
                     }
                     return Ok(std::mem::take(&mut self.state.pieces).close(*job, stats));

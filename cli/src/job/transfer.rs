@@ -14,6 +14,8 @@ use crate::watcher::Watcher;
 pub(crate) struct Order {
     pub(crate) command: Command,
     pub(crate) lent: Lent,
+    /// The job over time is wanted at its end.
+    pub(crate) wants_samples: bool,
 }
 
 /// Asks for it and follows it; the end is the caller's to tell.
@@ -33,6 +35,7 @@ pub(crate) fn run(
         lent: Some(order.lent),
         pauses: true,
         timeout: reach.timeout,
+        wants_samples: order.wants_samples,
         state: Progress::default(),
     };
     match follower.request(client, order.command) {

@@ -36,7 +36,7 @@ pub use self::pull::PullFile;
 pub(crate) use self::push::Offering;
 pub use self::push::PushFile;
 pub(crate) use self::run::Run;
-use crate::report::{FileSummary, JobError};
+use crate::report::{FileSummary, JobError, Traffic};
 
 /// Whom to call, and how.
 #[derive(Clone, Debug)]
@@ -122,6 +122,8 @@ pub enum Event {
         rtt_us: u64,
         /// Share of packets taken for lost so far, 0 to 1.
         loss: f64,
+        /// What the present session has counted.
+        traffic: Traffic,
         /// All that is left to do is to make files durable.
         syncing: bool,
     },

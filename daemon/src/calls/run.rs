@@ -227,9 +227,9 @@ impl Run {
         self.told = cx.now;
         let (bytes, total) = self.files.progress();
         let rate_bps = self.progress.rate_bps(cx.now, bytes);
-        let Pulse { rtt_us, loss } = self.pulse;
+        let Pulse { rtt_us, loss, traffic } = self.pulse;
         let syncing = self.files.only_syncing();
-        (cx.events)(Event::Progress { bytes, total, rate_bps, rtt_us, loss, syncing });
+        (cx.events)(Event::Progress { bytes, total, rate_bps, rtt_us, loss, traffic, syncing });
     }
 
     fn give_up(&mut self, error: JobError, cx: &mut Cx<'_>) {

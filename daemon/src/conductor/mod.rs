@@ -44,6 +44,7 @@ use crate::daemon::{Daemon, DaemonError, DaemonEvent, Notice};
 use crate::engine::report::{Command, Report};
 use crate::identity;
 use crate::jobs::ledger::{Kept, Ledger};
+use crate::jobs::record::History;
 use crate::liveness::Watch;
 use crate::notify::Notifier;
 use crate::storage::Bell;
@@ -141,7 +142,7 @@ impl Conductor {
         let secret = identity::load_or_create(&config.identity)?;
         let state = config.state_directory();
         let kept = match &socket {
-            Some(_) => Some(Ledger::open(&state, jobs::history(&config.limits), bell.clone())?),
+            Some(_) => Some(Ledger::open(&state, History::of(&config.limits), bell.clone())?),
             None => None,
         };
         let (ledger, Kept { jobs: kept, roots, .. }) = match kept {

@@ -1,6 +1,6 @@
 //! A request goes to whoever can answer it.
 
-use udpx_control::schema::{Command, ErrorReport, Reply, Roots, Watch};
+use udpx_control::schema::{Command, ErrorReport, Reply, RootReport, Roots, Watch};
 use udpx_proto::Code;
 
 use super::Conductor;
@@ -8,6 +8,7 @@ use super::answer::{Answer, answer};
 use super::clients::{Address, Asked};
 use super::jobs::Who;
 use super::reports::error;
+use super::roots::RootChange;
 
 impl Conductor {
     /// Serves a request; one that goes on is answered later.
@@ -68,17 +69,8 @@ impl Conductor {
             }
             Command::List(list) => self.asks.list(from, &list, &self.peers, &self.resolver, &mut self.ids),
             Command::Ping(ping) => self.asks.ping(from, &ping, &self.peers, &self.resolver, &mut self.ids),
-            Command::Roots(Roots::Add { root, path }) => {
-                let real = self.roots.add(&root, path.as_path())?;
-                self.change_root(from, |ledger| {
-                    ledger.set_root(&root, &real);
-                })
-            }
-            Command::Roots(Roots::Remove { root }) => {
-                self.roots.remove(&root)?;
-                self.change_root(from, |ledger| {
-                    ledger.remove_root(&root);
-                })
+            Command::Roots(change @ (Roots::Add { .. } | Roots::Remove { .. })) => {
+                self.change_roots(from, &change)
             }
             other => self.answer(from, &other),
         }
@@ -101,21 +93,21 @@ impl Conductor {
         Ok(())
     }
 
-    /// The roots have changed: the ledger keeps it, and the engine admits accordingly.
-    fn change_root(
-        &mut self,
-        from: Address,
-        keep: impl FnOnce(&mut crate::jobs::ledger::Ledger),
-    ) -> Result<(), ErrorReport> {
-        if let Some(jobs) = &mut self.job_table {
-            keep(jobs.ledger());
+    /// An administrator changes the roots: the engine admits accordingly, and the ledger keeps it.
+    fn change_roots(&mut self, from: Address, command: &Roots) -> Result<(), ErrorReport> {
+        if let Some((book, change)) = self.roots.changed(command)? {
+            let config = book.in_force();
+            self.daemon
+                .reload(&config)
+                .map_err(|failed| error(failed.code(), failed.to_string(), Code::TryAgain.remedy()))?;
+            self.board.set(super::board::Settings::of(&config));
+            self.roots = book;
+            let added = |root: &RootReport| matches!(&change, RootChange::Set(name, _) if *name == root.root);
+            let added = self.board.roots().into_iter().find(added);
+            if let Some(jobs) = &mut self.job_table {
+                jobs.keep_root(from, &change, added);
+            }
         }
-        let config = self.roots.in_force();
-        self.daemon
-            .reload(&config)
-            .map_err(|failed| error(failed.code(), failed.to_string(), Code::TryAgain.remedy()))?;
-        self.board.set(super::board::Settings::of(&config));
-        self.out.done(from, Reply::Nothing);
         Ok(())
     }
 }

@@ -167,7 +167,9 @@ mod tests {
     #[test]
     fn the_thread_answers_and_rings() {
         let (rung, heard) = bounded(8);
-        let bell: Bell = std::sync::Arc::new(move || drop(rung.send(())));
+        let bell: Bell = std::sync::Arc::new(move || {
+            let _ = rung.send(());
+        });
         let resolver = Resolver::start(bell).unwrap();
         assert!(
             resolver.ask(

@@ -11,7 +11,7 @@ use udpx_proto::messages::{IfExists, ListEntries};
 use udpx_proto::{Code, RatePolicy, SessionStats};
 
 use super::access::Peers;
-use crate::report::{FileSummary, SessionCounters, SocketReport, Tally};
+use crate::report::{FileSummary, SessionCounters, SocketReport, Tally, Traffic};
 use crate::storage::Bell;
 use crate::transfer::Failure;
 use crate::transfer::put::{News, PutSpec};
@@ -162,12 +162,14 @@ pub(crate) struct Pulse {
     pub(crate) rtt_us: u64,
     /// Share of packets taken for lost, 0 to 1.
     pub(crate) loss: f64,
+    /// What the session has counted.
+    pub(crate) traffic: Traffic,
 }
 
 impl Pulse {
     pub(crate) fn of(stats: &SessionStats) -> Self {
         let loss = stats.lost_packets as f64 / stats.sent_packets.max(1) as f64;
-        Self { rtt_us: stats.rtt_smoothed_ns / 1000, loss }
+        Self { rtt_us: stats.rtt_smoothed_ns / 1000, loss, traffic: Traffic::of(stats) }
     }
 }
 

@@ -61,7 +61,7 @@ impl Queue {
         while let Some(answered) = self.answers.next() {
             match answered {
                 Answered::Reply(reply) => return Some(reply),
-                Answered::Adopt(adoption) => self.clerk.push_back(ClerkJob::Adopt(Box::new(adoption))),
+                Answered::Adopt(adoption) => self.clerk.push_back(ClerkJob::Adopt(adoption)),
             }
         }
         None

@@ -37,6 +37,10 @@ impl Jobs {
         for (_, file) in job.record.files.iter() {
             cx.out.event(from, Event::File(Box::new(file.clone())));
         }
+        let samples = if show.samples { job.samples.list() } else { Vec::new() };
+        if !samples.is_empty() {
+            cx.out.event(from, Event::Samples { job: show.job, samples });
+        }
         let mut stats = job.record.stats.clone().map(Box::new);
         for event in stats.as_mut().map(|stats| stats.split_rows(show.job)).unwrap_or_default() {
             cx.out.event(from, event);
@@ -220,6 +224,7 @@ impl Jobs {
         }
         cx.lending.on_offer(from.client, from.request, who.peer.uid, &jobs, cx.now)?;
         self.offers.insert(from);
+        cx.out.ok(from, Reply::Nothing);
         for (id, _) in jobs {
             let waits = |job: &super::Job| {
                 matches!(job.record.state, JobState::Waiting { next_try_unix_ms: None, .. })

@@ -11,6 +11,7 @@ use crate::calls::{Errand, Run};
 use crate::conductor::clients::Address;
 use crate::jobs::ledger::{Sequence, unix_ms};
 use crate::jobs::record::JobRecord;
+use crate::samples::Samples;
 
 /// A job.
 pub(super) struct Job {
@@ -27,6 +28,9 @@ pub(super) struct Job {
     /// Tries in a row that came to nothing.
     pub(super) vain: u32,
     pub(super) pulse: Pulse,
+    /// Its way over time, since this daemon has it.
+    pub(super) samples: Samples,
+    pub(super) since: Instant,
     /// The deadline on the clock that is not set.
     give_up_at: Option<Instant>,
 }
@@ -79,6 +83,8 @@ impl Job {
             next_try: None,
             vain: 0,
             pulse: Pulse::default(),
+            samples: Samples::default(),
+            since: now,
             give_up_at: left.map(|left| now + left),
         }
     }

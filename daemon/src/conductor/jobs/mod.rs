@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use udpx_control::schema::{ErrorReport, JobCounts, JobReport, JobState};
+use udpx_control::schema::{ErrorReport, Event, JobCounts, JobReport, JobState, Reply, RootReport};
 use udpx_control::server::PeerCredentials;
 use udpx_proto::Code;
 
@@ -34,6 +34,7 @@ use super::clients::{Address, Out};
 use super::lending::Lending;
 use super::reports::error;
 use super::resolver::Resolver;
+use super::roots::RootChange;
 use super::{Asker, ErrandIds};
 use crate::calls::{self, Errand};
 use crate::config::{Limits, Peer};
@@ -76,6 +77,8 @@ pub(super) struct Jobs {
     followers: Vec<(Address, Option<u32>)>,
     /// Requests that do nothing but lend: they end with their jobs.
     offers: HashSet<Address>,
+    /// Roots that were changed: up to where that must be on the disk, who is told then, and what.
+    unkept_roots: Vec<(Sequence, Address, Option<RootReport>)>,
     /// For the vaults of their runs.
     lent: (Sender<LentCall>, Bell),
     /// Something may be started.
@@ -100,6 +103,7 @@ impl Jobs {
             rates: Rates::default(),
             followers: Vec::new(),
             offers: HashSet::new(),
+            unkept_roots: Vec::new(),
             lent,
             stirred: true,
             prune_at: now + PRUNE_EVERY,
@@ -128,9 +132,29 @@ impl Jobs {
     pub(super) fn on_ledger(&mut self, cx: &mut Cx<'_>) {
         while let Some(report) = self.ledger.poll() {
             match report {
-                LedgerReport::Durable(_) => self.accept_durable(cx),
+                LedgerReport::Durable(_) => {
+                    self.accept_durable(cx);
+                    self.tell_kept_roots(cx);
+                }
                 LedgerReport::Failing(failing) => self.refuse_unkept(&failing.to_string(), cx),
             }
+        }
+    }
+
+    /// An administrator has changed the roots, which is told once it is kept; `added` is a new one as it is now.
+    pub(super) fn keep_root(&mut self, from: Address, change: &RootChange, added: Option<RootReport>) {
+        let sequence = match change {
+            RootChange::Set(name, path) => self.ledger.set_root(name, path),
+            RootChange::Removed(name) => self.ledger.remove_root(name),
+        };
+        self.unkept_roots.push((sequence, from, added));
+    }
+
+    fn tell_kept_roots(&mut self, cx: &mut Cx<'_>) {
+        let kept = |(sequence, ..): &mut (Sequence, _, _)| self.ledger.is_durable(*sequence);
+        for (_, to, added) in self.unkept_roots.extract_if(.., kept) {
+            added.into_iter().for_each(|root| cx.out.event(to, Event::Root(root)));
+            cx.out.done(to, Reply::Nothing);
         }
     }
 
@@ -258,19 +282,13 @@ impl Jobs {
     }
 
     fn prune(&mut self) {
-        let history = history(&self.limits);
+        let history = History::of(&self.limits);
         let records = self.table.values().map(|job| &job.record);
         for id in history.expired_of(records, unix_ms()) {
             self.table.remove(&id);
             self.ledger.remove(id);
         }
     }
-}
-
-/// How much is remembered of jobs that have ended.
-pub(super) fn history(limits: &Limits) -> History {
-    let day = std::time::Duration::from_secs(24 * 60 * 60);
-    History { age_max: day * limits.history_days, ..History::default() }
 }
 
 /// How often history is looked through.

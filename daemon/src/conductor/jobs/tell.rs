@@ -29,7 +29,8 @@ impl Jobs {
                 let name = job.name_of(file);
                 news.push(Event::Queued { job: id, name, path: path.into() });
             }
-            calls::Event::Progress { rate_bps, rtt_us, loss, syncing, .. } => {
+            calls::Event::Progress { rate_bps, rtt_us, loss, traffic, syncing, .. } => {
+                job.samples.take(job.since.elapsed(), rtt_us, traffic);
                 job.pulse.rate_bps = rate_bps;
                 if rtt_us > 0 {
                     (job.pulse.rtt_us, job.pulse.loss) = (rtt_us, loss);
