@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::peers::{self, Target};
 use crate::run::{self, Push, Way};
+use crate::values::Policy;
 use crate::{events, jsonl};
 
 /// Receives one file.
@@ -87,6 +88,7 @@ pub(crate) fn push(args: BenchPushArgs, output: Output) -> Result<(), Failure> {
             identity,
             timeout: PATIENCE,
             sending: args.sending,
+            policy: Policy::Fair,
         },
         files: vec![file],
         names: vec![name.clone()],

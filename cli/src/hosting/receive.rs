@@ -12,7 +12,7 @@ use super::{Listening, TICK, events, explain, interrupted, note, tell_ticket};
 use crate::args::Output;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::progress::{Display, Status};
+use crate::progress::{Board, Display, Status};
 use crate::{escape, events as common, jsonl, say, units};
 
 #[derive(Debug, Args)]
@@ -33,7 +33,8 @@ pub(crate) fn run(args: ReceiveArgs, output: Output) -> Result<(), Failure> {
     };
     let mut host = args.listening.start(Offer::File { path: path.clone() })?;
     announce(&host, &path, output);
-    let display = (!output.json && !output.quiet).then(|| Display::new(path.as_os_str().as_encoded_bytes()));
+    let display = (!output.json && !output.quiet)
+        .then(|| Display::new(path.as_os_str().as_encoded_bytes(), &Board::new()));
     let mut receiving = Receiving { output, path, display, came: None, joined: false, told: None };
     let received = receiving.run(&mut host, &interrupt);
     if let Some(display) = &mut receiving.display {
