@@ -263,7 +263,10 @@ mod tests {
             let split = split(&places, &more).map_err(|failure| failure.text)?;
             Ok(split.1.into_iter().map(|destination| destination.host).collect::<Vec<_>>())
         };
-        assert_eq!(hosts(&["carol", "dave:x"]), Ok(["bob", "carol", "dave"].map(str::to_owned).to_vec()));
+        assert_eq!(
+            hosts(&["carol", "dave:x"]),
+            Ok(["bob", "carol", "dave"].map(|name| Host::Name(name.into())).to_vec())
+        );
         assert_eq!(hosts(&["bob"]).map(|hosts| hosts.len()), Ok(2), "another place there");
         assert!(hosts(&["bob:c/"]).is_err_and(|text: String| text.contains("twice")));
         let many: Vec<String> = (0..40).map(|number| format!("host{number}")).collect();
