@@ -29,10 +29,17 @@ pub(crate) struct Offering {
 }
 
 /// A file to send.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum PushFile {
     /// A regular file of this machine.
     Path(PathBuf),
+    /// One that is open for reading already: memory too, as a memfd.
+    Open {
+        /// It.
+        file: Arc<std::fs::File>,
+        /// Its base name.
+        name: Vec<u8>,
+    },
     /// Pseudo-random bytes: for measuring everything but the disk.
     Generated {
         /// Its base name.
@@ -62,6 +69,11 @@ impl Offering {
                 // The reader that opens it says what is wrong with it, if something is.
                 let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
                 File::new(item(PutOrigin::At(Origin::Path(path.clone())), name), size)
+            }
+            PushFile::Open { file, name } => {
+                let size = file.metadata().map_or(0, |metadata| metadata.len());
+                let path = PathBuf::from(std::ffi::OsStr::from_bytes(name));
+                self.handed(file.clone(), path, name, size)
             }
             PushFile::Generated { name, len, seed } => match Source::generated(*len, *seed) {
                 Ok(source) => File::new(item(PutOrigin::Open(Arc::new(source)), name.clone()), *len),

@@ -20,7 +20,7 @@ mod clients;
 mod jobs;
 pub(crate) mod lending;
 mod place;
-mod reports;
+pub mod reports;
 mod request;
 mod resolver;
 mod roots;

@@ -12,7 +12,8 @@ pub(super) fn error(code: Code, text: impl Into<String>, remedy: impl Into<Strin
 }
 
 /// Why a call failed.
-pub(super) fn error_of(failed: &JobError) -> ErrorReport {
+#[must_use]
+pub fn error_of(failed: &JobError) -> ErrorReport {
     error(failed.code, failed.text.clone(), failed.remedy.clone())
 }
 
@@ -31,7 +32,8 @@ pub(super) fn row(row: &report::Row) -> Row {
 }
 
 /// A file of a job that is durable at its receiver.
-pub(super) fn file(job: u64, name: &Name, file: &FileSummary) -> FileReport {
+#[must_use]
+pub fn file(job: u64, name: &Name, file: &FileSummary) -> FileReport {
     FileReport {
         job,
         name: name.clone(),
@@ -46,7 +48,8 @@ pub(super) fn file(job: u64, name: &Name, file: &FileSummary) -> FileReport {
 }
 
 /// A file of a job that is not.
-pub(super) fn failed_file(job: u64, name: &Name, failed: &JobError) -> FileReport {
+#[must_use]
+pub fn failed_file(job: u64, name: &Name, failed: &JobError) -> FileReport {
     FileReport {
         job,
         name: name.clone(),
@@ -61,7 +64,8 @@ pub(super) fn failed_file(job: u64, name: &Name, failed: &JobError) -> FileRepor
 }
 
 /// Adds what one try of a job did to what those before it have done: the rows go on counting.
-pub(super) fn add_stats(before: Option<&StatsReport>, done: &Summary) -> StatsReport {
+#[must_use]
+pub fn add_stats(before: Option<&StatsReport>, done: &Summary) -> StatsReport {
     let mut streams = before.map(|stats| stats.streams.clone()).unwrap_or_default();
     for new in &done.streams {
         streams.push(Row { stream: Some(streams.len() as u32 + 1), ..row(new) });

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use memmap2::{Advice, Mmap};
+use nix::fcntl::{FcntlArg, SealFlag};
 use udpx_control::descriptor::DescriptorError;
 
 pub use self::sigbus::{ThreadGuard, guard_thread};
@@ -198,10 +199,14 @@ impl Source {
             0 => (None, None),
             _ => {
                 let map = map_file(&file, len).map_err(failed("mapped into memory"))?;
-                let registration = Registration::new(&map).map_err(failed("guarded against truncation"))?;
+                // Memory that can't shrink raises no SIGBUS: a process that sends nothing else needs no handler.
+                let registration = match cannot_shrink(&file) {
+                    true => None,
+                    false => Some(Registration::new(&map).map_err(failed("guarded against truncation"))?),
+                };
                 // Larger read-ahead for what isn't cached yet.
                 let _ = map.advise(Advice::Sequential);
-                (Some(map), Some(registration))
+                (Some(map), registration)
             }
         };
         let stamp = Stamp::of(&metadata);
@@ -369,6 +374,12 @@ impl SourceError {
             _ => SourceError::Io { path, action: "opened", error },
         }
     }
+}
+
+/// A memfd whose owner has sealed it against becoming shorter. Other files have no seals.
+fn cannot_shrink(file: &File) -> bool {
+    nix::fcntl::fcntl(file, FcntlArg::F_GET_SEALS)
+        .is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK))
 }
 
 #[allow(unsafe_code, reason = "a mapping of a file that others may write to")]

@@ -55,6 +55,22 @@ fn a_dropped_source_is_forgotten() {
 }
 
 #[test]
+fn memory_that_cannot_shrink_needs_no_guard() {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    for (sealed, guarded) in [(false, true), (true, false)] {
+        let file = File::from(memfd_create(c"source", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+        std::io::Write::write_all(&mut &file, &[7; 8192]).unwrap();
+        if sealed {
+            nix::fcntl::fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).unwrap();
+        }
+        let source = Source::from_file(file, Path::new("memory")).unwrap();
+        let bytes = source.slice(0, 8192).unwrap();
+        assert_eq!(bytes, [7; 8192]);
+        assert_eq!(sigbus::is_registered(bytes.as_ptr() as usize), guarded);
+    }
+}
+
+#[test]
 fn registrations_race_with_faults() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {

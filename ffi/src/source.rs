@@ -1,0 +1,158 @@
+//! What is sent: files by path or descriptor, and memory.
+//!
+//! The engine maps what it sends. A mapping of a file that somebody else shortens raises SIGBUS, which takes a handler for
+//! the whole process, and a library has no business to install one unless it was asked to (`UDPX_MAP_FILES`). Otherwise
+//! an engine of this process sends a copy in memory that cannot shrink. A daemon maps in its own process and is handed the
+//! file itself.
+
+use std::fs::{File, FileTimes, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use nix::fcntl::{FcntlArg, SealFlag};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use udpx_control::descriptor::classify;
+use udpxd::Code;
+use udpxd::report::JobError;
+
+use crate::boundary::wrong;
+
+/// Bytes of a file that are copied into memory, where files are not mapped.
+pub(crate) const COPY_BYTES_MAX: u64 = 256 << 20;
+
+/// Opens a file of the caller's for sending.
+pub(crate) fn open(path: &Path) -> Result<File, JobError> {
+    // A FIFO without a writer must not hang.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let file = opened.map_err(|error| {
+        let text = format!("{path:?} could not be opened: {error}");
+        JobError::with_remedy(Code::NoSource, text)
+    })?;
+    checked(file, &format!("{path:?}"))
+}
+
+/// Duplicates a descriptor of the caller's, who keeps it.
+pub(crate) fn duplicate(fd: RawFd) -> Result<File, JobError> {
+    let closed = || wrong(format!("{fd} is no open descriptor"), "Pass a file that is open for reading.");
+    if fd < 0 {
+        return Err(closed());
+    }
+    // SAFETY: fcntl(2), F_GETFD: any number may be asked for; EBADF says that it is not open.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(closed());
+    }
+    // SAFETY: it is open; that it stays so during the call is the caller's part.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let file = File::from(borrowed.try_clone_to_owned().map_err(|error| failed("the descriptor", &error))?);
+    checked(file, &format!("descriptor {fd}"))
+}
+
+fn checked(file: File, what: &str) -> Result<File, JobError> {
+    let checked = classify(&file).map_err(Into::into).and_then(|about| about.check_source());
+    let refused = |wrong| {
+        let told = JobError::told(Code::NoSource, &format!("{wrong}"));
+        JobError::new(
+            Code::NoSource,
+            format!("{what} can't be sent: {}", told.text),
+            "Pass a regular file that is open for reading.",
+        )
+    };
+    checked.map(|()| file).map_err(refused)
+}
+
+/// Memory of the caller's, copied.
+pub(crate) fn memory(data: &[u8]) -> Result<File, JobError> {
+    let copy = || -> io::Result<File> {
+        let mut file = new_memory()?;
+        file.write_all(data)?;
+        file.set_permissions(Permissions::from_mode(MEMORY_MODE))?;
+        seal(&file)?;
+        Ok(file)
+    };
+    copy().map_err(|error| failed("memory", &error))
+}
+
+/// A file's content, times and mode, in memory.
+pub(crate) fn copy(file: &File, name: &str) -> Result<File, JobError> {
+    let failed = |error: &io::Error| failed(name, error);
+    let before = file.metadata().map_err(|error| failed(&error))?;
+    if before.len() > COPY_BYTES_MAX {
+        let text = format!(
+            "{name} has {} bytes, and an engine copies at most {COPY_BYTES_MAX} bytes of a file into memory",
+            before.len()
+        );
+        let remedy =
+            "Give UDPX_MAP_FILES to udpx_engine_new, which handles SIGBUS in this process, or use a daemon.";
+        return Err(JobError::new(Code::Usage, text, remedy));
+    }
+    let copy = || -> io::Result<File> {
+        let memory = new_memory()?;
+        let mut at = 0;
+        let mut buffer = vec![0; COPY_STEP];
+        loop {
+            // The caller's descriptor keeps its place: it is read by offset.
+            let read = match std::os::unix::fs::FileExt::read_at(file, &mut buffer, at) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            if read == 0 {
+                break;
+            }
+            (&memory).write_all(&buffer[..read])?;
+            at += read as u64;
+            if at > COPY_BYTES_MAX {
+                break;
+            }
+        }
+        memory.set_permissions(Permissions::from_mode(before.mode() & 0o777))?;
+        memory.set_times(FileTimes::new().set_modified(before.modified()?))?;
+        seal(&memory)?;
+        Ok(memory)
+    };
+    let memory = copy().map_err(|error| failed(&error))?;
+    let after = file.metadata().map_err(|error| failed(&error))?;
+    let stamp = |about: &std::fs::Metadata| (about.len(), about.mtime(), about.mtime_nsec());
+    let size = memory.metadata().map_err(|error| failed(&error))?.len();
+    if stamp(&before) != stamp(&after) || size != before.len() {
+        return Err(JobError::with_remedy(
+            Code::SourceChanged,
+            format!("{name} was changed while it was read"),
+        ));
+    }
+    Ok(memory)
+}
+
+/// Everything that comes out of a file, for a callback; returns bytes.
+pub(crate) fn pour(mut file: File, mut each: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
+    let mut buffer = vec![0; COPY_STEP];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(true),
+            Ok(read) if each(&buffer[..read]) => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn new_memory() -> io::Result<File> {
+    Ok(memfd_create(c"udpx", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?.into())
+}
+
+fn seal(file: &File) -> io::Result<()> {
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    nix::fcntl::fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(())
+}
+
+fn failed(what: &str, error: &io::Error) -> JobError {
+    JobError::with_remedy(Code::Io, format!("{what} could not be read: {error}"))
+}
+
+/// Memory has no mode of its own.
+const MEMORY_MODE: u32 = 0o644;
+/// Bytes at once.
+const COPY_STEP: usize = 1 << 20;
