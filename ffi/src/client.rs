@@ -28,7 +28,6 @@ use crate::transfer::{Transfer, udpx_transfer};
 
 /// A client of a daemon. Any thread may use it, and several at once: each call and each transfer has a connection of its
 /// own, of which a user may have 64.
-#[repr(C)]
 pub struct udpx_client {
     _private: [u8; 0],
 }

@@ -25,7 +25,6 @@ use crate::transfer::{End, Transfer, own_callback, udpx_summary, udpx_transfer};
 /// An engine in this process. Any thread may use it, and several at once. There may be several engines.
 ///
 /// Do not use one on both sides of a fork(2) without exec: its threads are in the parent only.
-#[repr(C)]
 pub struct udpx_engine {
     _private: [u8; 0],
 }

@@ -30,7 +30,6 @@ use crate::source;
 use crate::status::udpx_status;
 
 /// An engine that is there for others. Any thread may use it.
-#[repr(C)]
 pub struct udpx_listener {
     _private: [u8; 0],
 }

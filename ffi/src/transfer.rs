@@ -28,7 +28,6 @@ use crate::options::{Listener, UDPX_STATE_DONE, UDPX_STATE_FAILED, UDPX_STATE_ST
 use crate::status::udpx_status;
 
 /// Something that is sent or fetched. Any thread may use it, and several at once.
-#[repr(C)]
 pub struct udpx_transfer {
     _private: [u8; 0],
 }

@@ -1,0 +1,123 @@
+//! The examples and the tests in C: built by gcc, clang and as C++ with all warnings, run as they are, under valgrind and
+//! under sanitizers, against an installation that pkg-config finds.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use support::{Build, Receiver, Under, build, bytes, command, prefix, root, told};
+
+fn example(name: &str) -> PathBuf {
+    root().join(format!("ffi/examples/{name}.c"))
+}
+
+/// A file goes from one C program into the callback of another.
+fn transfer(how: Build, under: Under, len: usize) {
+    let place = tempfile::tempdir().unwrap();
+    let Some(push) = build(&example("push"), how, place.path()) else { return };
+    let Some(receive) = build(&example("receive"), how, place.path()) else { return };
+    let (Some(mut push), Some(receive)) = (command(&push, under), command(&receive, under)) else { return };
+    let (source, came) = (place.path().join("source"), place.path().join("came"));
+    std::fs::write(&source, bytes(len)).unwrap();
+    let receiver = Receiver::start(receive, &came);
+    let pushed = push.arg(&source).arg(&receiver.ticket).output().unwrap();
+    assert!(pushed.status.success(), "{}", told(&pushed));
+    let (status, said) = receiver.end();
+    assert_eq!((status, std::fs::read(&came).unwrap() == bytes(len)), (Some(0), true), "{said}");
+    assert!(said.contains(&format!("received {len} bytes")), "{said}");
+}
+
+#[test]
+fn a_file_goes_into_a_callback() {
+    transfer(Build::Gcc, Under::Nothing, 20_000_003);
+    transfer(Build::Gcc, Under::Nothing, 0);
+}
+
+#[test]
+fn the_same_by_clang() {
+    transfer(Build::Clang, Under::Nothing, 100_000);
+}
+
+#[test]
+fn the_same_as_cxx() {
+    transfer(Build::Cxx, Under::Nothing, 100_000);
+}
+
+#[test]
+fn the_same_with_the_static_library() {
+    transfer(Build::Static, Under::Nothing, 100_000);
+}
+
+#[test]
+fn the_same_under_valgrind() {
+    transfer(Build::Gcc, Under::Valgrind, 3_000_000);
+}
+
+#[test]
+fn the_same_under_sanitizers() {
+    transfer(Build::Sanitized, Under::Nothing, 3_000_000);
+}
+
+#[test]
+fn every_example_is_clean_in_every_language() {
+    let place = tempfile::tempdir().unwrap();
+    for name in ["push", "receive", "events", "mirror"] {
+        for how in [Build::Gcc, Build::Clang, Build::Cxx] {
+            build(&example(name), how, place.path());
+        }
+    }
+}
+
+/// Programs of `tests/c` check themselves, and end with 0.
+fn check(name: &str, how: Build, under: Under) {
+    let place = tempfile::tempdir().unwrap();
+    let source = root().join(format!("ffi/tests/c/{name}.c"));
+    let Some(program) = build(&source, how, place.path()) else { return };
+    let Some(mut command) = command(&program, under) else { return };
+    let output = command.arg(place.path()).output().unwrap();
+    assert!(output.status.success(), "{name} {how:?} {under:?}: {}", told(&output));
+}
+
+#[test]
+fn bad_input_is_refused() {
+    check("misuse", Build::Gcc, Under::Nothing);
+    check("misuse", Build::Cxx, Under::Nothing);
+}
+
+#[test]
+fn bad_input_is_refused_under_valgrind() {
+    check("misuse", Build::Gcc, Under::Valgrind);
+}
+
+#[test]
+fn bad_input_is_refused_under_sanitizers() {
+    check("misuse", Build::Sanitized, Under::Nothing);
+}
+
+#[test]
+fn engines_in_one_process() {
+    check("engines", Build::Gcc, Under::Nothing);
+}
+
+#[test]
+fn engines_in_one_process_under_valgrind() {
+    check("engines", Build::Gcc, Under::Valgrind);
+}
+
+#[test]
+fn engines_in_one_process_under_sanitizers() {
+    check("engines", Build::Sanitized, Under::Nothing);
+}
+
+#[test]
+fn python_calls_it() {
+    if !support::has("python3") {
+        println!("SKIPPED python_calls_it: there is no python3");
+        return;
+    }
+    let script = root().join("ffi/tests/smoke.py");
+    let output = Command::new("python3").arg(script).arg(prefix().join("lib/libudpx.so.0")).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+}
