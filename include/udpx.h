@@ -125,7 +125,7 @@
 #define UDPX_LISTEN_WRITE 1
 
 /**
- * `flags`: others may get files from the directory.
+ * `flags`: others may get files from the directory; the engine needs `UDPX_MAP_FILES`.
  */
 #define UDPX_LISTEN_READ 2
 

@@ -37,7 +37,7 @@ pub const UDPX_MAP_FILES: u32 = 1;
 /// The object behind a handle.
 pub(crate) struct Engine {
     pub(crate) identity: StaticSecret,
-    maps_files: bool,
+    pub(crate) maps_files: bool,
     /// What is under way, and has to end with it; `None` when it has ended.
     guests: Mutex<Option<Guests>>,
 }

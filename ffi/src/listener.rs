@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -36,7 +36,7 @@ pub struct udpx_listener {
 
 /// `flags`: others may put files into the directory.
 pub const UDPX_LISTEN_WRITE: u32 = 1;
-/// `flags`: others may get files from the directory.
+/// `flags`: others may get files from the directory; the engine needs `UDPX_MAP_FILES`.
 pub const UDPX_LISTEN_READ: u32 = 2;
 /// `flags`: others may list the directory.
 pub const UDPX_LISTEN_LIST: u32 = 4;
@@ -141,6 +141,8 @@ pub(crate) struct Listening {
     bell: EventFd,
     stop: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The thread, also while it is being joined.
+    id: OnceLock<ThreadId>,
 }
 
 #[derive(Default)]
@@ -168,9 +170,11 @@ impl Listening {
             bell: EventFd::from_flags(flags).map_err(|errno| system("event descriptor", &errno))?,
             stop: AtomicBool::new(false),
             thread: Mutex::default(),
+            id: OnceLock::new(),
         });
         let this = listening.clone();
         let run = move || {
+            let _ = this.id.set(std::thread::current().id());
             let ended = boundary::guarded(|| this.run(host, delivery)).err();
             this.queue().ended = Some(ended.unwrap_or_else(|| JobError::ended(Code::Interrupted)));
             this.ring();
@@ -251,8 +255,7 @@ impl Listening {
     }
 
     fn is_own_thread(&self) -> bool {
-        let this = std::thread::current().id();
-        self.thread().as_ref().is_some_and(|thread| thread.thread().id() == this)
+        self.id.get() == Some(&std::thread::current().id())
     }
 
     /// A panic leaves whole values, here and below.
@@ -389,6 +392,14 @@ pub unsafe extern "C" fn udpx_engine_listen(
         let options = unsafe { boundary::load_sized(options) }?;
         // SAFETY: as above.
         let (offer, delivery) = unsafe { offer(&options) }?;
+        if matches!(&offer, Offer::Directory { rights, .. } if rights.read) && !engine.maps_files {
+            let text =
+                "UDPX_LISTEN_READ sends files from mappings, which takes a SIGBUS handler in this process";
+            return Err(wrong(
+                text,
+                "Give UDPX_MAP_FILES to udpx_engine_new, or leave out UDPX_LISTEN_READ.",
+            ));
+        }
         let mut config = HostConfig::new(offer, engine.identity.clone());
         config.umask = udpxd::lend::umask();
         config.port = options.port;
@@ -542,16 +553,17 @@ pub extern "C" fn udpx_listener_free(listener: *mut udpx_listener) -> udpx_statu
         if listener.is_null() {
             return Ok(());
         }
-        if handles::get::<Listening>(listener)?.is_own_thread() {
+        let (handle, listener) = (listener, handles::get::<Listening>(listener)?);
+        if listener.is_own_thread() {
             return Err(wrong(
                 "freeing the listener from inside its own callback would wait for itself",
                 "Do it on another thread, or after the callback has returned.",
             ));
         }
-        let listener = handles::remove::<Listening>(listener)?;
         listener.stop();
+        // Until its callback has returned the handle is good.
         listener.join();
-        Ok(())
+        handles::remove::<Listening>(handle).map(drop)
     })
 }
 

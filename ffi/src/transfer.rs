@@ -73,7 +73,14 @@ pub(crate) struct Transfer {
     stop: Arc<AtomicBool>,
     /// The daemon's job, if it is one.
     pub(crate) job: Option<Job>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Threads>,
+}
+
+#[derive(Default)]
+struct Threads {
+    running: Vec<JoinHandle<()>>,
+    /// Of those that are being joined too.
+    ids: Vec<ThreadId>,
 }
 
 #[derive(Default)]
@@ -140,8 +147,14 @@ impl Transfer {
         let thread = std::thread::Builder::new().name(name.into()).spawn(body).map_err(|error| {
             JobError::with_remedy(Code::TryAgain, format!("no thread could be started: {error}"))
         })?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        let mut threads = self.threads();
+        threads.ids.push(thread.thread().id());
+        threads.running.push(thread);
         Ok(())
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A panic leaves whole values.
@@ -228,17 +241,12 @@ impl Transfer {
 
     /// Whether the calling thread is one of its own: it calls from inside the callback.
     pub(crate) fn is_own_thread(&self) -> bool {
-        let this: ThreadId = std::thread::current().id();
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        threads.iter().any(|thread| thread.thread().id() == this)
+        self.threads().ids.contains(&std::thread::current().id())
     }
 
     /// Waits for its threads.
     pub(crate) fn join(&self) {
-        let threads: Vec<_> = {
-            let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-            threads.drain(..).collect()
-        };
+        let threads = std::mem::take(&mut self.threads().running);
         for thread in threads {
             // A panic was told as the transfer's result.
             let _ = thread.join();
@@ -457,16 +465,17 @@ pub extern "C" fn udpx_transfer_free(transfer: *mut udpx_transfer) -> udpx_statu
         if transfer.is_null() {
             return Ok(());
         }
-        if handles::get::<Transfer>(transfer)?.is_own_thread() {
+        let (handle, transfer) = (transfer, handles::get::<Transfer>(transfer)?);
+        if transfer.is_own_thread() {
             return Err(own_callback("freeing it"));
         }
-        let transfer = handles::remove::<Transfer>(transfer)?;
         match &transfer.job {
             Some(job) => job.leave(),
             None => transfer.stop(),
         }
+        // Until its callback has returned the handle is good.
         transfer.join();
-        Ok(())
+        handles::remove::<Transfer>(handle).map(drop)
     })
 }
 

@@ -130,7 +130,38 @@ static void too_large(udpx_engine *engine, const char *place, const char *ticket
     close(fd);
 }
 
-static void transfers(udpx_engine *sender, const char *ticket, const char *source, const char *inbox, const char *place)
+/* What is served is sent from mappings, which has to be asked for. */
+static void back_again(udpx_engine *asker, const char *inbox, const char *place)
+{
+    static unsigned char data[1500003];
+    udpx_engine *server = NULL;
+    udpx_listener *listener = NULL;
+    udpx_transfer *transfer = NULL;
+    udpx_listen_options options;
+    char to[2048], path[4096];
+    char *ticket = NULL;
+
+    OK(udpx_listen_options_init(&options, sizeof options));
+    options.directory = inbox;
+    options.address = "127.0.0.1";
+    options.flags = UDPX_LISTEN_READ;
+    EXPECT(UDPX_STATUS_USAGE, udpx_engine_listen(asker, &options, &listener));
+    OK(udpx_engine_new(NULL, UDPX_MAP_FILES, &server));
+    OK(udpx_engine_listen(server, &options, &listener));
+    OK(udpx_listener_ticket(listener, &ticket));
+    snprintf(to, sizeof to, "%s:memory", ticket);
+    snprintf(path, sizeof path, "%s/new/back", place);
+    OK(udpx_engine_pull_file(asker, to, path, NULL, &transfer));
+    finish(transfer);
+    OK(udpx_transfer_free(transfer));
+    fill(data, sizeof data);
+    read_back(path, data, sizeof data);
+    udpx_string_free(ticket);
+    OK(udpx_listener_free(listener));
+    OK(udpx_engine_free(server));
+}
+
+static void transfers(udpx_engine *sender, const char *ticket, const char *source, const char *inbox)
 {
     static unsigned char data[1500003];
     udpx_transfer *transfer = NULL;
@@ -203,14 +234,6 @@ static void transfers(udpx_engine *sender, const char *ticket, const char *sourc
     finish(transfer);
     OK(udpx_transfer_free(transfer));
 
-    /* And back again. */
-    snprintf(to, sizeof to, "%s:memory", ticket);
-    snprintf(path, sizeof path, "%s/new/back", place);
-    OK(udpx_engine_pull_file(sender, to, path, NULL, &transfer));
-    finish(transfer);
-    OK(udpx_transfer_free(transfer));
-    read_back(path, data, sizeof data);
-
     /* What is there already. */
     OK(udpx_options_init(&options, sizeof options));
     options.if_exists = UDPX_FAIL;
@@ -246,11 +269,11 @@ int main(int argc, char **argv)
     OK(udpx_listen_options_init(&options, sizeof options));
     options.directory = inbox;
     options.address = "127.0.0.1";
-    options.flags = UDPX_LISTEN_WRITE | UDPX_LISTEN_READ | UDPX_LISTEN_LIST;
+    options.flags = UDPX_LISTEN_WRITE | UDPX_LISTEN_LIST;
     OK(udpx_engine_listen(receiver, &options, &listener));
     OK(udpx_listener_ticket(listener, &ticket));
 
-    transfers(sender, ticket, source, inbox, argv[1]);
+    transfers(sender, ticket, source, inbox);
     too_large(sender, argv[1], ticket);
 
     /* Nothing that happened is lost. */
@@ -265,6 +288,10 @@ int main(int argc, char **argv)
         }
     }
     CHECK(came == 4);
+
+    sigaction(SIGBUS, NULL, &after);
+    CHECK(before.sa_handler == after.sa_handler);
+    back_again(sender, inbox, argv[1]);
 
     /* An engine that is freed takes with it what is under way; the handles stay good. */
     udpx_listener_free(listener);
@@ -281,7 +308,5 @@ int main(int argc, char **argv)
 
     CHECK(entries("/proc/self/fd") == descriptors);
     CHECK(entries("/proc/self/task") == threads);
-    sigaction(SIGBUS, NULL, &after);
-    CHECK(before.sa_handler == after.sa_handler);
     return 0;
 }

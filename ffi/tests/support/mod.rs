@@ -112,11 +112,34 @@ pub(crate) fn command(program: &Path, under: Under) -> Option<Command> {
         }
         Under::Valgrind => {
             let mut command = Command::new("valgrind");
-            command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+            command.args([
+                "--quiet",
+                "--error-exitcode=99",
+                "--leak-check=full",
+                "--errors-for-leak-kinds=definite",
+                "--show-leak-kinds=definite",
+            ]);
             command.arg("--fair-sched=yes").arg(program);
             command
         }
     })
+}
+
+/// Whether programs that receive can run under valgrind: before 3.20 or so it does not know openat2(2), without which nothing is
+/// received. Tells so if not.
+pub(crate) fn valgrind_receives(what: &str) -> bool {
+    static KNOWS: OnceLock<bool> = OnceLock::new();
+    let knows = *KNOWS.get_or_init(|| {
+        let place = tempfile::tempdir().unwrap();
+        let source = root().join("ffi/tests/c/openat2.c");
+        let Some(program) = build(&source, Build::Gcc, place.path()) else { return false };
+        command(&program, Under::Valgrind)
+            .is_some_and(|mut command| command.output().unwrap().status.success())
+    });
+    if !knows {
+        println!("SKIPPED {what} under valgrind: this one does not know openat2");
+    }
+    knows
 }
 
 /// What a program came to.
