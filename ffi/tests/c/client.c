@@ -1,0 +1,224 @@
+/* A client of a real daemon, A, which knows another, "b":  client PLACE SOCKET, in PLACE a directory of our own.
+ * With a third argument: a transfer goes on until the daemon is killed, which is told within a second. */
+#include <assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <udpx.h>
+
+#define OK(call) expect((call), UDPX_STATUS_OK, #call, __LINE__)
+#define EXPECT(status, call) expect((call), (status), #call, __LINE__)
+#define CHECK(condition) check((condition), #condition, __LINE__)
+
+static void check(int condition, const char *what, int line)
+{
+    if (!condition) {
+        fprintf(stderr, "line %d: %s\n", line, what);
+        exit(1);
+    }
+}
+
+static void expect(int status, int wanted, const char *what, int line)
+{
+    udpx_error error;
+    error.size = sizeof error;
+    if (status != wanted) {
+        udpx_last_error(&error);
+        fprintf(stderr, "line %d: %s is %d, not %d: %s. %s\n", line, what, status, wanted, error.text, error.remedy);
+        exit(1);
+    }
+}
+
+static void has(char *json, const char *part, int line)
+{
+    if (strstr(json, part) == NULL) {
+        fprintf(stderr, "line %d: %s is not in %s\n", line, part, json);
+        exit(1);
+    }
+    udpx_string_free(json);
+}
+#define HAS(part, call) (OK(call), has(json, (part), __LINE__))
+
+static void count(void *userdata, const udpx_progress *progress)
+{
+    int *seen = (int *)userdata;
+    seen[0]++;
+    seen[1] = (int)progress->state;
+}
+
+static void finish(udpx_transfer *transfer)
+{
+    udpx_progress progress;
+    progress.size = sizeof progress;
+    OK(udpx_transfer_wait(transfer, 60000, &progress));
+    OK(udpx_transfer_result(transfer));
+    CHECK(progress.state == UDPX_STATE_DONE);
+    OK(udpx_transfer_free(transfer));
+}
+
+static void transfers(udpx_client *client, const char *source, const char *place)
+{
+    udpx_transfer *transfer = NULL;
+    udpx_options options;
+    udpx_summary summary;
+    int seen[2] = {0, 0}, fd;
+    uint64_t job = 0;
+    char path[4096];
+    char *json = NULL;
+
+    OK(udpx_options_init(&options, sizeof options));
+    options.on_progress = count;
+    options.userdata = seen;
+    OK(udpx_client_push_file(client, source, "b", &options, &transfer));
+    OK(udpx_transfer_wait(transfer, 60000, NULL));
+    OK(udpx_transfer_result(transfer));
+    OK(udpx_transfer_job(transfer, &job));
+    CHECK(job > 0);
+    summary.size = sizeof summary;
+    OK(udpx_transfer_summary(transfer, &summary));
+    CHECK(summary.files == 1 && summary.bytes == 3000000 && summary.packets > 0);
+    HAS("\"digest\":\"", udpx_transfer_report(transfer, &json));
+    OK(udpx_transfer_free(transfer));
+    CHECK(seen[0] > 0 && seen[1] == UDPX_STATE_DONE);
+
+    fd = open(source, O_RDONLY);
+    OK(udpx_client_push_fd(client, fd, "by-fd", "b:sub/", NULL, &transfer));
+    close(fd);
+    finish(transfer);
+    OK(udpx_client_push_memory(client, "hello", 5, "memory", "b", NULL, &transfer));
+    finish(transfer);
+
+    snprintf(path, sizeof path, "%s/new/back", place);
+    OK(udpx_client_pull_file(client, "b:memory", path, NULL, &transfer));
+    finish(transfer);
+    CHECK(access(path, R_OK) == 0);
+    OK(udpx_client_pull_file(client, "b:none", path, NULL, &transfer));
+    OK(udpx_transfer_wait(transfer, 60000, NULL));
+    EXPECT(UDPX_STATUS_NO_SOURCE, udpx_transfer_result(transfer));
+    OK(udpx_transfer_free(transfer));
+    EXPECT(UDPX_STATUS_USAGE, udpx_client_pull_file(client, "b:memory", place, NULL, &transfer));
+
+    OK(udpx_options_init(&options, sizeof options));
+    options.flags = UDPX_DETACH;
+    OK(udpx_client_push_memory(client, "left", 4, "detached", "b", &options, &transfer));
+    finish(transfer);
+    options.timeout_ms = 5;
+    EXPECT(UDPX_STATUS_USAGE, udpx_client_push_memory(client, "left", 4, "n", "b", &options, &transfer));
+}
+
+/* A push that would take minutes. */
+static udpx_transfer *long_one(udpx_client *client, const char *source)
+{
+    udpx_transfer *transfer = NULL;
+    udpx_progress progress;
+    udpx_options options;
+    int tries;
+
+    OK(udpx_options_init(&options, sizeof options));
+    options.policy = UDPX_FIXED;
+    options.rate_bps = 1000000;
+    OK(udpx_client_push_file(client, source, "b:slow", &options, &transfer));
+    progress.size = sizeof progress;
+    for (tries = 0; tries < 300; tries++) {
+        OK(udpx_transfer_wait(transfer, 100, &progress));
+        if (progress.state == UDPX_STATE_RUNNING)
+            return transfer;
+    }
+    CHECK(!"it runs");
+    return transfer;
+}
+
+static void control(udpx_client *client, const char *source)
+{
+    udpx_transfer *transfer = long_one(client, source);
+    udpx_progress progress;
+    uint64_t job;
+    char *json = NULL;
+    int tries;
+
+    OK(udpx_transfer_job(transfer, &job));
+    HAS("\"state\":\"running\"", udpx_client_show(client, job, &json));
+    OK(udpx_transfer_pause(transfer));
+    progress.size = sizeof progress;
+    for (tries = 0; tries < 100; tries++) {
+        OK(udpx_transfer_wait(transfer, 100, &progress));
+        if (progress.state == UDPX_STATE_PAUSED)
+            break;
+    }
+    CHECK(progress.state == UDPX_STATE_PAUSED);
+    EXPECT(UDPX_STATUS_USAGE, udpx_transfer_result(transfer));
+    OK(udpx_transfer_resume(transfer));
+    OK(udpx_transfer_cancel(transfer));
+    OK(udpx_transfer_wait(transfer, 20000, &progress));
+    EXPECT(UDPX_STATUS_INTERRUPTED, udpx_transfer_result(transfer));
+    OK(udpx_transfer_free(transfer));
+    EXPECT(UDPX_STATUS_USAGE, udpx_client_cancel(client, 0));
+    CHECK(udpx_client_cancel(client, 999999) != UDPX_STATUS_OK);
+    CHECK(udpx_client_show(client, 999999, &json) != UDPX_STATUS_OK);
+}
+
+static void asks(udpx_client *client)
+{
+    char *json = NULL;
+    HAS("\"protocol\":1", udpx_client_version(client, &json));
+    HAS("\"name\":\"memory\"", udpx_client_list(client, "b", NULL, &json));
+    HAS("\"received\":2", udpx_client_ping(client, "b", 2, 10, 56, NULL, &json));
+    HAS("\"state\":\"done\"", udpx_client_jobs(client, 1, &json));
+    HAS("\"uptime_us\":", udpx_client_stats(client, &json));
+    CHECK(udpx_client_list(client, "b:none", NULL, &json) != UDPX_STATUS_OK);
+    CHECK(udpx_client_ping(client, "no.such.host.invalid", 1, 1, 56, NULL, &json) != UDPX_STATUS_OK);
+}
+
+/* Says that it is under way; the daemon is killed then. */
+static void killed(udpx_client *client, const char *source)
+{
+    udpx_transfer *transfer = long_one(client, source);
+    udpx_error error;
+    udpx_transfer *another = NULL;
+
+    printf("under way\n");
+    fflush(stdout);
+    OK(udpx_transfer_wait(transfer, 30000, NULL));
+    EXPECT(UDPX_STATUS_TRY_AGAIN, udpx_transfer_result(transfer));
+    error.size = sizeof error;
+    OK(udpx_last_error(&error));
+    CHECK(strstr(error.text, "closed the connection") != NULL);
+    printf("told\n");
+    fflush(stdout);
+    OK(udpx_transfer_free(transfer));
+    OK(udpx_client_push_memory(client, "x", 1, "n", "b", NULL, &another));
+    OK(udpx_transfer_wait(another, 30000, NULL));
+    EXPECT(UDPX_STATUS_NO_DAEMON, udpx_transfer_result(another));
+    OK(udpx_transfer_free(another));
+}
+
+int main(int argc, char **argv)
+{
+    static char data[3000000];
+    udpx_client *client = NULL;
+    char source[4096];
+    FILE *file;
+
+    if (argc < 3)
+        return 2;
+    snprintf(source, sizeof source, "%s/source", argv[1]);
+    file = fopen(source, "wb");
+    memset(data, 'x', sizeof data);
+    CHECK(file != NULL && fwrite(data, 1, sizeof data, file) == sizeof data);
+    fclose(file);
+
+    OK(udpx_client_new(argv[2], &client));
+    if (argc == 3) {
+        transfers(client, source, argv[1]);
+        asks(client);
+        control(client, source);
+    } else {
+        killed(client, source);
+    }
+    OK(udpx_client_free(client));
+    return 0;
+}
