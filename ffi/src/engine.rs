@@ -106,7 +106,10 @@ impl Engine {
         let guests = {
             let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
             let transfers = guests.iter().flat_map(|guests| &guests.transfers);
-            if transfers.filter_map(Weak::upgrade).any(|transfer| transfer.is_own_thread()) {
+            let listeners = guests.iter().flat_map(|guests| &guests.listeners);
+            if transfers.filter_map(Weak::upgrade).any(|transfer| transfer.is_own_thread())
+                || listeners.filter_map(Weak::upgrade).any(|listener| listener.is_own_thread())
+            {
                 return Err(own_callback("freeing its engine"));
             }
             guests.take().unwrap_or_default()
@@ -133,7 +136,7 @@ fn on_event(transfer: &Transfer, event: &Event) {
                 if progress.state != UDPX_STATE_STARTING {
                     progress.state = if syncing { UDPX_STATE_SYNCING } else { UDPX_STATE_RUNNING };
                 }
-            })
+            });
         }
         Event::Quiet { silent_for } => transfer.update(|progress| {
             progress.quiet_us = u64::try_from(silent_for.as_micros()).unwrap_or(u64::MAX);

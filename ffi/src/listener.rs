@@ -143,6 +143,7 @@ pub(crate) struct Listening {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The thread, also while it is being joined.
     id: OnceLock<ThreadId>,
+    joining: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -171,11 +172,12 @@ impl Listening {
             stop: AtomicBool::new(false),
             thread: Mutex::default(),
             id: OnceLock::new(),
+            joining: Mutex::default(),
         });
         let this = listening.clone();
         let run = move || {
             let _ = this.id.set(std::thread::current().id());
-            let ended = boundary::guarded(|| this.run(host, delivery)).err();
+            let ended = boundary::guarded(|| this.run(host, delivery.as_ref())).err();
             this.queue().ended = Some(ended.unwrap_or_else(|| JobError::ended(Code::Interrupted)));
             this.ring();
         };
@@ -184,10 +186,10 @@ impl Listening {
         Ok(listening)
     }
 
-    fn run(&self, mut host: Host, delivery: Option<Delivery>) -> Result<(), JobError> {
+    fn run(&self, mut host: Host, delivery: Option<&Delivery>) -> Result<(), JobError> {
         while !self.stop.load(Ordering::Acquire) {
             let Some(event) = host.next_event(TICK)? else { continue };
-            let event = match &delivery {
+            let event = match delivery {
                 Some(delivery) => delivery.deliver(event),
                 None => event,
             };
@@ -249,12 +251,14 @@ impl Listening {
     }
 
     pub(crate) fn join(&self) {
+        // Whoever comes second waits too.
+        let _joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         let thread = self.thread().take();
         // A panic was told as its end.
         thread.map(JoinHandle::join);
     }
 
-    fn is_own_thread(&self) -> bool {
+    pub(crate) fn is_own_thread(&self) -> bool {
         self.id.get() == Some(&std::thread::current().id())
     }
 

@@ -186,9 +186,11 @@ impl Options {
     /// # Safety
     /// As [`boundary::load_sized`]; `peer_key` is NULL or terminated.
     pub(crate) unsafe fn load(from: *const udpx_options) -> Result<Self, JobError> {
-        // SAFETY: the caller's promise.
-        let raw =
-            if from.is_null() { udpx_options::default() } else { unsafe { boundary::load_sized(from) }? };
+        let raw = match from.is_null() {
+            true => udpx_options::default(),
+            // SAFETY: the caller's promise.
+            false => unsafe { boundary::load_sized(from) }?,
+        };
         let known = "Use one of the constants of udpx.h.";
         if raw.if_exists > UDPX_RENAME {
             return Err(wrong(format!("if_exists is {}", raw.if_exists), known));

@@ -74,6 +74,7 @@ pub(crate) struct Transfer {
     /// The daemon's job, if it is one.
     pub(crate) job: Option<Job>,
     threads: Mutex<Threads>,
+    joining: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -118,6 +119,7 @@ impl Transfer {
             stop: Arc::default(),
             job,
             threads: Mutex::default(),
+            joining: Mutex::default(),
         }))
     }
 
@@ -134,7 +136,7 @@ impl Transfer {
         let transfer = self.clone();
         let worked = self.spawn("udpx-transfer", move || {
             let end = boundary::guarded(|| Ok(work(&transfer)));
-            transfer.end(end.unwrap_or_else(|error| End::failed(error)));
+            transfer.end(end.unwrap_or_else(End::failed));
         });
         worked.inspect_err(|error| {
             // The teller is not left waiting.
@@ -246,6 +248,8 @@ impl Transfer {
 
     /// Waits for its threads.
     pub(crate) fn join(&self) {
+        // Whoever comes second waits too.
+        let _joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         let threads = std::mem::take(&mut self.threads().running);
         for thread in threads {
             // A panic was told as the transfer's result.

@@ -59,7 +59,7 @@ fn memory_that_cannot_shrink_needs_no_guard() {
     use nix::sys::memfd::{MFdFlags, memfd_create};
     for (sealed, guarded) in [(false, true), (true, false)] {
         let file = File::from(memfd_create(c"source", MFdFlags::MFD_ALLOW_SEALING).unwrap());
-        std::io::Write::write_all(&mut &file, &[7; 8192]).unwrap();
+        io::Write::write_all(&mut &file, &[7; 8192]).unwrap();
         if sealed {
             nix::fcntl::fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).unwrap();
         }
