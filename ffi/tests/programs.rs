@@ -6,6 +6,15 @@ mod support;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use udpxd::config::Rights;
+use udpxd::hosting::addresses::Address;
+use udpxd::hosting::{Host, HostConfig, Offer};
+use udpxd::identity;
 
 use support::{Build, Receiver, Under, build, bytes, command, prefix, root, told};
 
@@ -63,6 +72,65 @@ fn the_same_under_valgrind() {
 #[test]
 fn the_same_under_sanitizers() {
     transfer(Build::Sanitized, Under::Nothing, 3_000_000);
+}
+
+/// A directory that is served by a ticket, until it is dropped.
+struct Served {
+    ticket: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Served {
+    fn start(path: PathBuf) -> Self {
+        let rights = Rights { write: true, read: false, list: false };
+        let offer = Offer::Directory { path, rights, once: false };
+        let mut config = HostConfig::new(offer, identity::ephemeral().unwrap());
+        config.addresses = vec![Address::parse("127.0.0.1").unwrap()];
+        let mut host = Host::start(&config).unwrap();
+        let ticket = host.ticket().text().to_string();
+        let stop: Arc<AtomicBool> = Arc::default();
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                host.next_event(Duration::from_millis(20)).unwrap();
+            }
+        });
+        Self { ticket, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn a_directory_is_mirrored() {
+    let (place, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let here = place.path().join("here");
+    std::fs::create_dir_all(here.join("directory")).unwrap();
+    std::os::unix::fs::symlink("a", here.join("link")).unwrap();
+    for (name, len) in [("a", 10), ("b", 0), ("c d", 70_000)] {
+        std::fs::write(here.join(name), bytes(len)).unwrap();
+    }
+    let served = Served::start(there.path().to_owned());
+    for (how, under) in
+        [(Build::Gcc, Under::Nothing), (Build::Gcc, Under::Valgrind), (Build::Sanitized, Under::Nothing)]
+    {
+        let Some(program) = build(&example("mirror"), how, place.path()) else { continue };
+        let Some(mut command) = command(&program, under) else { continue };
+        let output = command.arg(&here).arg(format!("{}:{how:?}{under:?}/", served.ticket)).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        assert_eq!(output.stdout, b"3 files\n");
+        let copy = there.path().join(format!("{how:?}{under:?}"));
+        for (name, len) in [("a", 10), ("b", 0), ("c d", 70_000)] {
+            assert_eq!(std::fs::read(copy.join(name)).unwrap(), bytes(len), "{name}");
+        }
+        assert_eq!(std::fs::read_dir(copy).unwrap().count(), 3);
+    }
 }
 
 #[test]
