@@ -6,11 +6,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use udpxd::config::{Config, Peer, Rights, Sink};
+use udpxd::config::{Config, Peer, Sink};
 use udpxd::daemon::{Daemon, DaemonEvent};
 use udpxd::embedded::PushFile;
 use udpxd::report::FileSummary;
-use udpxd::{Code, PublicKey, StaticSecret, identity};
+use udpxd::{Code, Credential, PublicKey, StaticSecret, identity};
 
 use crate::args::{BenchPushArgs, BenchReceiveArgs, IfExists, Output};
 use crate::demo::{child, receiver};
@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::peers::{self, Target};
 use crate::run::{self, Push, Way};
+use crate::values::Policy;
 use crate::{events, jsonl};
 
 /// Receives one file.
@@ -31,13 +32,7 @@ pub(crate) fn receive(args: BenchReceiveArgs) -> Result<(), Failure> {
     if args.null {
         config.sink = Sink::Null;
     }
-    config.peers = vec![Peer {
-        name: "bench".into(),
-        key: sender.public(),
-        plain: args.plain,
-        rights: Rights::default(),
-        inbox: args.into,
-    }];
+    config.peers = vec![Peer { plain: args.plain, inbox: args.into, ..Peer::new("bench", sender.public()) }];
     let daemon = receiver::start(&config, new_secret()?)?;
     child::hello(receiver::address(&daemon)?, Some(&ticket(&daemon.key(), &sender)))?;
     let file = wait_for_file(&daemon)?;
@@ -84,10 +79,16 @@ pub(crate) fn push(args: BenchPushArgs, output: Output) -> Result<(), Failure> {
     };
     let push = Push {
         way: Way {
-            target: Target { name: "the receiver".into(), addresses: vec![args.to], key },
+            target: Target {
+                name: "the receiver".into(),
+                addresses: vec![args.to],
+                key,
+                credential: Credential::None,
+            },
             identity,
             timeout: PATIENCE,
             sending: args.sending,
+            policy: Policy::Fair,
         },
         files: vec![file],
         names: vec![name.clone()],

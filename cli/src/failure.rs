@@ -33,9 +33,10 @@ impl Failure {
     /// The lines for a person.
     pub(crate) fn lines(&self) -> String {
         let mut lines = format!("udpxctl: {}\n", escape::text(&self.text));
-        if !self.remedy.is_empty() {
+        // Lines of a file to be written are lines here too.
+        for line in self.remedy.lines() {
             lines.push_str("  ");
-            lines.push_str(&escape::text(&self.remedy));
+            lines.push_str(&escape::text(line));
             lines.push('\n');
         }
         lines
@@ -47,16 +48,21 @@ impl Failure {
         let _ = std::io::stderr().write_all(self.lines().as_bytes());
     }
 
-    /// One failure for several files that failed out of `all`: their code if all failed alike, else
+    /// The same for one of several hosts.
+    pub(crate) fn show_of(&self, host: &str) {
+        Self { text: format!("{host}: {}", self.text), ..self.clone() }.show();
+    }
+
+    /// One failure for several files (or other `things`) that failed out of `all`: their code if all failed alike, else
     /// [`Code::Partly`].
-    pub(crate) fn of_several(failures: &[Failure], all: usize) -> Option<Failure> {
+    pub(crate) fn of_several(failures: &[Failure], all: usize, things: &str) -> Option<Failure> {
         let (first, rest) = failures.split_first()?;
         if all == 1 {
             return Some(first.clone());
         }
         let alike = failures.len() == all && rest.iter().all(|failure| failure.code == first.code);
         let code = if alike { first.code } else { Code::Partly };
-        Some(Failure::new(code, format!("{} of {all} files failed", failures.len())))
+        Some(Failure::new(code, format!("{} of {all} {things} failed", failures.len())))
     }
 }
 
@@ -68,7 +74,8 @@ mod tests {
     fn several_failures_have_their_common_code_or_partly() {
         let gone = Failure::new(Code::NoSource, "a is not there");
         let full = Failure::new(Code::NoSpace, "no room for b");
-        let code = |list: &[Failure], all| Failure::of_several(list, all).map(|failure| failure.code);
+        let code =
+            |list: &[Failure], all| Failure::of_several(list, all, "files").map(|failure| failure.code);
         assert_eq!(code(&[], 3), None);
         assert_eq!(code(std::slice::from_ref(&gone), 1), Some(Code::NoSource));
         assert_eq!(code(&[gone.clone(), gone.clone()], 2), Some(Code::NoSource));
@@ -80,5 +87,7 @@ mod tests {
     fn what_a_peer_says_cannot_reach_the_terminal_raw() {
         let failure = Failure::with_remedy(Code::Refused, "no\x1b[2Jway\nout", "");
         assert_eq!(failure.lines(), "udpxctl: no\\x1b[2Jway\\nout\n");
+        let failure = Failure::with_remedy(Code::Refused, "no", "Write:\n  [a]\r\x1b");
+        assert_eq!(failure.lines(), "udpxctl: no\n  Write:\n    [a]\\r\\x1b\n");
     }
 }

@@ -38,15 +38,33 @@ fn cells(peer: &PeerReport) -> Vec<String> {
     vec![escape::text(&peer.peer), connected, rights(peer), heard(peer), escape::text(&peer.key)]
 }
 
-/// `write, list of inbox`: a peer's rights hold in one root each.
+/// `write,list disk:read`: those on its own directory, then those on other roots.
 fn rights(peer: &PeerReport) -> String {
     let granted = [("write", &peer.write), ("read", &peer.read), ("list", &peer.list)];
-    let mut words: Vec<_> =
-        granted.iter().filter(|(_, roots)| !roots.is_empty()).map(|(word, _)| *word).collect();
+    let mut roots: Vec<&str> =
+        granted.iter().flat_map(|(_, roots)| roots.iter()).map(String::as_str).collect();
+    roots.sort_unstable_by_key(|&root| (!is_own(root), root));
+    roots.dedup();
+    let words = |root: &str| {
+        let words = granted.iter().filter(|(_, roots)| roots.iter().any(|other| other == root));
+        words.map(|(word, _)| *word).collect::<Vec<_>>().join(",")
+    };
+    let mut said: Vec<String> = roots
+        .iter()
+        .map(|&root| match is_own(root) {
+            true => words(root),
+            false => format!("{}:{}", escape::text(root), words(root)),
+        })
+        .collect();
     if peer.plain {
-        words.push("plain");
+        said.push("plain".into());
     }
-    if words.is_empty() { "none".into() } else { words.join(",") }
+    if said.is_empty() { "none".into() } else { said.join(" ") }
+}
+
+/// Whether a root is the peer's own directory, beneath the inbox or elsewhere.
+fn is_own(root: &str) -> bool {
+    root == "inbox" || root.starts_with("inbox/")
 }
 
 fn heard(peer: &PeerReport) -> String {

@@ -37,7 +37,7 @@ impl Lab {
         let inbox = Some(there.path().to_path_buf());
         let config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
-            peers: vec![Peer { name: "me".into(), key, plain: false, rights, inbox }],
+            peers: vec![Peer { rights, inbox, ..Peer::new("me", key) }],
             ..Config::default()
         };
         let daemon = Daemon::start_as(&config, identity::ephemeral().unwrap(), "udpxd.toml").unwrap();

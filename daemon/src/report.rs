@@ -35,6 +35,12 @@ impl JobError {
         Self::new(code, text, code.remedy())
     }
 
+    /// The end of something that was stopped for this reason, and did not fail.
+    #[must_use]
+    pub fn ended(code: Code) -> Self {
+        Self::with_remedy(code, with_first(code.text().trim_end_matches('.'), char::to_ascii_lowercase))
+    }
+
     /// Takes a sentence of the form "what happened; what to do." apart. One that does not say what to do gets the
     /// remedy of its code.
     #[must_use]
@@ -154,6 +160,47 @@ impl AddAssign<&Row> for Row {
 
 fn rate(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+}
+
+/// What a session has counted so far: what a job looks like over time is made of it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Datagram bytes sent and received, UDP and IP headers left out.
+    pub wire_bytes: u64,
+    /// Packets sent.
+    pub packets: u64,
+    /// Of those, packets taken for lost.
+    pub lost: u64,
+    /// Packets sent that carried bytes sent before.
+    pub retransmitted: u64,
+}
+
+impl Traffic {
+    pub(crate) fn of(stats: &SessionStats) -> Self {
+        Self {
+            wire_bytes: stats.sent_bytes + stats.received_bytes,
+            packets: stats.sent_packets,
+            lost: stats.lost_packets,
+            retransmitted: stats.retransmitted_packets,
+        }
+    }
+
+    /// What came since `before`; `None` if that is of another session.
+    pub(crate) fn checked_sub(&self, before: &Self) -> Option<Self> {
+        Some(Self {
+            wire_bytes: self.wire_bytes.checked_sub(before.wire_bytes)?,
+            packets: self.packets.checked_sub(before.packets)?,
+            lost: self.lost.checked_sub(before.lost)?,
+            retransmitted: self.retransmitted.checked_sub(before.retransmitted)?,
+        })
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.wire_bytes += other.wire_bytes;
+        self.packets += other.packets;
+        self.lost += other.lost;
+        self.retransmitted += other.retransmitted;
+    }
 }
 
 /// What a socket did: how well batching works.

@@ -14,7 +14,7 @@ use udpxd::storage::listing::{LIST_ENTRIES_MAX, Listing};
 
 fn call(daemon: &Receiver, detour: &Detour) -> Call {
     let mut call = Call::new(daemon.secret.public(), vec![detour.address], daemon.alice.clone());
-    call.mtu_max = 1500;
+    call.way.mtu_max = 1500;
     call
 }
 
@@ -66,7 +66,7 @@ fn a_root_that_there_is_not_and_a_missing_right_are_refused() {
     daemon.config.peers[0].rights.list = false;
     daemon.restart();
     let error = list(call(&daemon, &detour), "", b"", &mut |_| {}).unwrap_err();
-    assert!(error.code == Code::Refused && error.text.ends_with("list = true"), "{error}");
+    assert!(error.code == Code::Refused && error.remedy.ends_with("list = true"), "{error}");
 }
 
 #[test]

@@ -18,8 +18,8 @@ fn calls_are_full_at_full_rate_and_it_works_without_offload() {
         });
         let len = 300 << 20;
         let mut request = receiver.request(vec![PushFile::Generated { name: b"g".to_vec(), len, seed: 1 }]);
-        request.call.gso = gso;
-        request.call.policy = RatePolicy::Fixed { bps: 100e9 };
+        request.call.way.gso = gso;
+        request.call.way.policy = RatePolicy::Fixed { bps: 100e9 };
         let summary = send(request).0.unwrap();
         let sent = summary.socket;
         let received = receiver.wait_for(|event| match event {

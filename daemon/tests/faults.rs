@@ -58,7 +58,7 @@ fn nobody_there_and_silence_are_told_apart() {
     assert_eq!(error.code, Code::Unreachable);
     assert!(error.to_string().contains("othing listens") && error.remedy.contains("udpxd"), "{error}");
     let mut request = receiver.request_to(vec![silent.local_addr().unwrap()], files.clone());
-    request.call.connect_timeout = Duration::from_secs(1);
+    request.call.way.connect_timeout = Duration::from_secs(1);
     let error = send(request).0.unwrap_err();
     assert_eq!(error.code, Code::Unreachable);
     assert!(error.text.contains("does not answer") && error.remedy.contains("firewall"), "{error}");
@@ -86,7 +86,7 @@ fn change_while_sending(change: impl FnOnce(&Path)) -> (Code, String) {
     let source = tempfile::tempdir().unwrap();
     let path = file(source.path(), "f", 48 << 20);
     let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
-    request.call.policy = RatePolicy::Fixed { bps: 200e6 };
+    request.call.way.policy = RatePolicy::Fixed { bps: 200e6 };
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(700));
     change(&path);
@@ -143,7 +143,7 @@ fn garbage_at_the_port_does_not_disturb_a_transfer() {
     let (stopped, to) = (stop.clone(), receiver.address);
     let garbage = std::thread::spawn(move || throw_garbage(to, &stopped));
     let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
-    request.call.policy = RatePolicy::Fixed { bps: 100e6 };
+    request.call.way.policy = RatePolicy::Fixed { bps: 100e6 };
     let result = send(request).0;
     stop.store(true, Ordering::Relaxed);
     let thrown = garbage.join().unwrap();
@@ -187,7 +187,7 @@ fn a_receiver_that_is_restarted_gets_the_file_anew() {
     let source = tempfile::tempdir().unwrap();
     let path = file(source.path(), "f", 24 << 20);
     let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
-    request.call.policy = RatePolicy::Fixed { bps: 100e6 };
+    request.call.way.policy = RatePolicy::Fixed { bps: 100e6 };
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(800));
     receiver.restart();

@@ -376,8 +376,8 @@ fn whole_blocks_that_come_before_their_stream_is_opened_are_kept() {
     let path = file(source.path(), "f", 24 << 20);
     let (address, stop) = relay_with_late_control(&receiver, Duration::from_millis(120));
     let mut request = receiver.request(vec![PushFile::Path(path.clone())]);
-    request.call.addresses = vec![address];
-    request.call.policy = RatePolicy::Fixed { bps: 200e6 };
+    request.call.way.addresses = vec![address];
+    request.call.way.policy = RatePolicy::Fixed { bps: 200e6 };
     let push = send_in_background(request);
     let end = Instant::now() + Duration::from_secs(60);
     while !push.is_finished() {
@@ -395,7 +395,7 @@ fn a_session_is_not_charged_for_what_the_one_before_it_left_to_write() {
     for _ in 0..3 {
         let generated = PushFile::Generated { name: b"g".to_vec(), len: 1 << 30, seed: 1 };
         let mut request = receiver.request(vec![generated]);
-        request.call.policy = RatePolicy::Fixed { bps: 4e9 };
+        request.call.way.policy = RatePolicy::Fixed { bps: 4e9 };
         let cancel = request.call.cancel.clone();
         let push = send_in_background(request);
         std::thread::sleep(Duration::from_millis(500));

@@ -25,7 +25,7 @@ fn through(
     let source = tempfile::tempdir().unwrap();
     let path = file(source.path(), "f", len);
     let mut request = receiver.request_to(vec![detour.address], vec![PushFile::Path(path.clone())]);
-    request.call.mtu_max = 1500;
+    request.call.way.mtu_max = 1500;
     change(&mut request);
     let (result, events) = send(request);
     let summary = result.unwrap_or_else(|error| panic!("{error}, after {events:?}"));
@@ -50,7 +50,7 @@ fn loss_damage_copies_and_disorder() {
     assert!(summary.total.retransmitted > 100, "{summary:?}");
     assert!(summary.rtt_min_us >= 10_000);
     let plain = Receiver::with("127.0.0.1:0", |config| config.peers[0].plain = true);
-    through(&plain, bad, 6 << 20, |request| request.call.plain = true);
+    through(&plain, bad, 6 << 20, |request| request.call.way.plain = true);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn holes_do_not_stall_a_receiver_with_little_memory() {
     let lossy = Impairments { loss: 0.05, delay: Duration::from_millis(20), ..Impairments::default() };
     let summary = through(&receiver, lossy, 40 << 20, |request| {
         request.streams = Some(8);
-        request.call.policy = RatePolicy::Fixed { bps: 300e6 };
+        request.call.way.policy = RatePolicy::Fixed { bps: 300e6 };
     });
     assert!(summary.seconds < 30.0, "{summary:?}");
 }
@@ -97,8 +97,8 @@ fn a_network_that_is_gone_for_five_seconds_costs_five_seconds() {
     let source = tempfile::tempdir().unwrap();
     let path = file(source.path(), "f", 16 << 20);
     let mut request = receiver.request_to(vec![address], vec![PushFile::Path(path.clone())]);
-    request.call.mtu_max = 1500;
-    request.call.policy = RatePolicy::Fixed { bps: 50e6 };
+    request.call.way.mtu_max = 1500;
+    request.call.way.policy = RatePolicy::Fixed { bps: 50e6 };
     let begin = Instant::now();
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(700));

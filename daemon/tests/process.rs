@@ -147,9 +147,9 @@ fn a_signal_in_mid_transfer_removes_the_part_and_the_sender_hears_of_it() {
     let mut process = Process::start();
     let source = tempfile::tempdir().unwrap();
     let mut request = process.request(file(source.path(), "f", 32 << 20));
-    request.call.policy = RatePolicy::Fixed { bps: 100e6 };
-    request.call.give_up_after = Duration::from_secs(2);
-    request.call.connect_timeout = Duration::from_secs(2);
+    request.call.way.policy = RatePolicy::Fixed { bps: 100e6 };
+    request.call.way.give_up_after = Duration::from_secs(2);
+    request.call.way.connect_timeout = Duration::from_secs(2);
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(800));
     assert_eq!(names(&process.inbox()).len(), 1);
@@ -165,7 +165,7 @@ fn a_kill_in_mid_transfer_leaves_no_torn_file_and_the_push_goes_on_when_it_is_ba
     let source = tempfile::tempdir().unwrap();
     let path = file(source.path(), "f", 24 << 20);
     let mut request = process.request(path.clone());
-    request.call.policy = RatePolicy::Fixed { bps: 100e6 };
+    request.call.way.policy = RatePolicy::Fixed { bps: 100e6 };
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(900));
     process.kill();
@@ -184,9 +184,9 @@ fn a_peer_that_is_killed_and_never_back_is_given_up_when_asked() {
     let mut process = Process::start();
     let source = tempfile::tempdir().unwrap();
     let mut request = process.request(file(source.path(), "f", 24 << 20));
-    request.call.policy = RatePolicy::Fixed { bps: 100e6 };
-    request.call.give_up_after = Duration::from_secs(3);
-    request.call.host = "bob".into();
+    request.call.way.policy = RatePolicy::Fixed { bps: 100e6 };
+    request.call.way.give_up_after = Duration::from_secs(3);
+    request.call.way.host = "bob".into();
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(700));
     process.kill();

@@ -59,7 +59,7 @@ impl Lab {
     fn refusal(&self, path: impl AsRef<OsStr>) -> (Code, String) {
         let error = self.fetch(&path, "x").unwrap_err();
         self.expect_here(&[]);
-        (error.code, error.text)
+        (error.code, error.to_string())
     }
 
     /// What is here in the end; parts vanish a moment after their file has failed.
@@ -212,7 +212,7 @@ fn a_source_that_changes_leaves_nothing_here() {
     let detour = Detour::to(lab.daemon.address, slow);
     let mut request = lab.request("f", "f");
     request.call = lab.call(detour.address);
-    request.call.mtu_max = 1500;
+    request.call.way.mtu_max = 1500;
     let mut changed = false;
     let error = pull(request, &mut |event| {
         if matches!(event, Event::Progress { bytes, .. } if bytes > 2 << 20) && !changed {
@@ -278,7 +278,7 @@ fn a_bad_path_and_a_restarted_daemon_are_survived() {
     let mut request = lab.request("f", "f");
     request.streams = Some(3);
     request.call = lab.call(detour.address);
-    request.call.mtu_max = 1500;
+    request.call.way.mtu_max = 1500;
     let here = std::thread::spawn(move || fetch(request));
     std::thread::sleep(Duration::from_millis(400));
     lab.daemon.restart();

@@ -71,18 +71,18 @@ fn a_large_file_arrives_in_four_streams() {
 fn ipv6_without_offload_and_plain() {
     let receiver = Receiver::with("[::1]:0", |config| config.peers[0].plain = true);
     round_trip(&receiver, (5 << 20) + 3, |_| {});
-    round_trip(&receiver, (5 << 20) + 4, |request| request.call.gso = false);
-    round_trip(&receiver, (40 << 20) + 5, |request| request.call.plain = true);
+    round_trip(&receiver, (5 << 20) + 4, |request| request.call.way.gso = false);
+    round_trip(&receiver, (40 << 20) + 5, |request| request.call.way.plain = true);
     round_trip(&receiver, (5 << 20) + 6, |request| {
-        request.call.plain = true;
-        request.call.gso = false;
+        request.call.way.plain = true;
+        request.call.way.gso = false;
     });
 }
 
 #[test]
 fn plain_is_refused_quietly_where_only_one_end_allows_it() {
     let receiver = Receiver::start();
-    round_trip(&receiver, 3 << 20, |request| request.call.plain = true);
+    round_trip(&receiver, 3 << 20, |request| request.call.way.plain = true);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_cancelled_push_ends_soon_and_leaves_nothing() {
     let receiver = Receiver::start();
     let source = tempfile::tempdir().unwrap();
     let mut request = receiver.request(vec![PushFile::Path(file(source.path(), "f", 64 << 20))]);
-    request.call.policy = RatePolicy::Fixed { bps: 50e6 };
+    request.call.way.policy = RatePolicy::Fixed { bps: 50e6 };
     let cancel = request.call.cancel.clone();
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(800));

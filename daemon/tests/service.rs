@@ -84,7 +84,7 @@ impl Service {
         let path = file(self.directory.path(), format!("source-{len}"), len);
         let mut request = PushRequest::new(key, vec![self.address], from.clone());
         request.files = vec![PushFile::Path(path)];
-        request.call.give_up_after = Duration::ZERO;
+        request.call.way.give_up_after = Duration::ZERO;
         request
     }
 }
@@ -165,7 +165,7 @@ fn a_hangup_changes_who_may_write() {
     assert!(service.directory.path().join("inbox/bob/source-1000").exists());
     // In mid-transfer a change of others' rights is nothing to alice; one of her own ends it.
     let mut request = service.request(&alice, 32 << 20);
-    request.call.policy = RatePolicy::Fixed { bps: 50e6 };
+    request.call.way.policy = RatePolicy::Fixed { bps: 50e6 };
     let push = send_in_background(request);
     std::thread::sleep(Duration::from_millis(700));
     service.reload("", &[("alice", &alice)]);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
-use udpxd::config::{Config, PORT};
+use udpxd::config::{Config, Limits, PORT};
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().into()
@@ -51,25 +51,46 @@ fn the_shipped_configuration_is_valid_as_it_is_and_with_every_line_in_force() {
 #[test]
 fn the_shipped_configuration_has_every_setting_with_its_default() {
     // The parser's own keys: a new one must be explained there too.
-    let parser = std::fs::read_to_string(top().join("daemon/src/config/mod.rs")).unwrap();
-    let parser = parser.split("#[cfg(test)]").next().unwrap();
+    let code = |file: &str| {
+        let text = std::fs::read_to_string(top().join("daemon/src/config").join(file)).unwrap();
+        text.split("#[cfg(test)]").next().unwrap().to_owned()
+    };
+    let parser = code("mod.rs") + &code("peer.rs");
     let text = uncommented();
     let mut keys = 0;
-    for call in [".take(\"", ".need(\"", " right(\""] {
+    for call in [".take(\"", ".need(\"", " flag(\""] {
         for found in parser.split(call).skip(1) {
             let key = found.split('"').next().unwrap();
-            let told =
-                [format!("\n{key} = "), format!("\n[[{key}]]\n")].iter().any(|line| text.contains(line));
+            let told = [
+                format!("\n{key} = "),
+                format!("\n{key}."),
+                format!("\n[{key}]\n"),
+                format!("\n[[{key}]]\n"),
+            ]
+            .iter()
+            .any(|line| text.contains(line));
             assert!(told, "{key:?} is not in systemd/udpxd.toml");
             keys += 1;
         }
     }
-    assert!(keys >= 10, "the parser's keys were not found");
+    assert!(keys >= 22, "the parser's keys were not found");
+    for (name, default, least, most) in Limits::ALL {
+        assert!(text.contains(&format!("\n{name} = {default}\n")), "{name}");
+        assert!(text.contains(&format!("{least} to {most}")), "{name} has no range");
+    }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("udpxd.toml");
     std::fs::write(&path, &text).unwrap();
     let config = Config::load(&path).unwrap();
-    let default = Config { listen: config.listen.clone(), peers: config.peers.clone(), ..Config::default() };
+    let of_examples = config.clone();
+    let default = Config {
+        listen: of_examples.listen,
+        peers: of_examples.peers,
+        roots: of_examples.roots,
+        state: of_examples.state,
+        ..Config::default()
+    };
+    assert_eq!(config.state_directory(), Config::default().state_directory());
     assert_eq!(format!("{config:?}"), format!("{default:?}"));
     let listen = Config { listen: Vec::new(), ..config.clone() }.listen_addresses();
     assert_eq!(config.listen, listen);

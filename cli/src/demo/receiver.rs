@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use udpxd::config::{Config, Peer, Rights};
+use udpxd::config::{Config, Peer};
 use udpxd::daemon::{Daemon, DaemonError, DaemonEvent};
 use udpxd::{Code, PublicKey, identity};
 
@@ -40,13 +40,8 @@ pub(crate) fn run(args: ReceiverArgs) -> Result<(), Failure> {
     if let Some(mtu) = args.mtu {
         config.mtu_max = mtu;
     }
-    config.peers = vec![Peer {
-        name: "demo".into(),
-        key: args.peer_key,
-        plain: args.plain,
-        rights: Rights::default(),
-        inbox: Some(args.inbox),
-    }];
+    config.peers =
+        vec![Peer { plain: args.plain, inbox: Some(args.inbox), ..Peer::new("demo", args.peer_key) }];
     let secret = identity::ephemeral().map_err(|error| Failure::new(Code::Io, error.to_string()))?;
     let daemon = start(&config, secret)?;
     let gone = child::parent_gone()?;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod daemon;
+pub(crate) mod host;
 pub(crate) mod schema;
 
 use std::ffi::OsStr;

@@ -8,6 +8,10 @@ pub const FRAME_BYTES_MAX: usize = 1 << 20;
 pub const DESCRIPTORS_MAX: usize = 64;
 /// Demands that a process which lends itself as a vault has to answer at once, and with them its open descriptors.
 pub const DEMANDS_MAX: usize = 64;
+/// From a demand to its answer: whoever leaves it open for longer hangs, and its connection is closed.
+pub const DEMAND_TIME_MAX: Duration = Duration::from_secs(60);
+/// The same for what waits for a disk: a commit, or the sync of a directory.
+pub const SYNC_TIME_MAX: Duration = Duration::from_secs(600);
 /// Connections in total: bounds the daemon's descriptors.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Of those, kept free for root, so that a full house can still be looked into.

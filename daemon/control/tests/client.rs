@@ -40,7 +40,7 @@ fn events_come_before_the_result() {
         for job in 1..=1000 {
             send(connection, retry(request.id, job));
         }
-        send(connection, Response::done(request.id, Reply::Listed { count: 1000 }));
+        send(connection, Response::done(request.id, Reply::Listed { count: 1000, cut: false }));
     });
     let mut client = connect(&daemon);
     for _ in 0..3 {
@@ -51,7 +51,7 @@ fn events_come_before_the_result() {
             Event::Retry { job, .. } => jobs.push(job),
             other => panic!("{other:?}"),
         });
-        assert_eq!(reply.unwrap(), Reply::Listed { count: 1000 });
+        assert_eq!(reply.unwrap(), Reply::Listed { count: 1000, cut: false });
         assert_eq!(jobs, (1..=1000).collect::<Vec<_>>());
     }
     drop(client);
@@ -69,13 +69,13 @@ fn what_was_left_unread_does_not_disturb_the_next_request() {
                 connection,
                 Response::error(request.id, ErrorReport::new(code::OTHER, "never mind", "nothing")),
             ),
-            _ => send(connection, Response::done(request.id, Reply::Listed { count: 10 })),
+            _ => send(connection, Response::done(request.id, Reply::Listed { count: 10, cut: false })),
         }
     });
     let mut client = connect(&daemon);
     let mut first = client.request(Watch::default(), &[]).unwrap();
     assert!(matches!(first.next(), Some(Ok(Update::Event(_)))));
-    assert_eq!(client.call(Jobs::default()).unwrap(), Reply::Listed { count: 10 });
+    assert_eq!(client.call(Jobs::default()).unwrap(), Reply::Listed { count: 10, cut: false });
     let error = client.request(Watch::default(), &[]).unwrap().finish(|_| {}).unwrap_err();
     assert!(matches!(&error, ClientError::Refused(report) if report.text == "never mind"));
     assert_eq!(error.report().remedy, "nothing");
@@ -236,7 +236,7 @@ fn a_file_is_passed_and_another_comes_back() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"passed").unwrap();
     let push = Push {
-        sources: vec![Local { path: "/f".into(), how: How::Fd }],
+        sources: vec![Local { path: "/f".into(), how: How::Fd, bytes: None }],
         destinations: Vec::new(),
         options: TransferOptions::default(),
     };
@@ -281,7 +281,7 @@ fn a_vault_opens_what_the_daemon_asks_for() {
             }
             answered += 1;
             if answered == DEMANDS {
-                send(connection, Response::done(offer, Reply::Listed { count: answered }));
+                send(connection, Response::done(offer, Reply::Listed { count: answered, cut: false }));
             }
         }
         other => panic!("{other:?}"),
@@ -294,7 +294,7 @@ fn a_vault_opens_what_the_daemon_asks_for() {
                 let Operation::Open { path } = &demand.operation else { panic!("{demand:?}") };
                 if demand.demand % 10 == 0 {
                     let error = ErrorReport::new(code::IO, "no", "");
-                    responses.answer(&demand, Outcome::Failed { error, renamed: false }, None).unwrap();
+                    responses.answer(&demand, Outcome::failed(error), None).unwrap();
                     continue;
                 }
                 let mut file = tempfile::tempfile().unwrap();
@@ -306,7 +306,7 @@ fn a_vault_opens_what_the_daemon_asks_for() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(reply, Reply::Listed { count: DEMANDS });
+    assert_eq!(reply, Reply::Listed { count: DEMANDS, cut: false });
     drop(client);
     assert_eq!(daemon.stop().len(), 1);
 }

@@ -140,6 +140,10 @@ fn the_limits_are_those_shown() {
         ("descriptors with a frame", limits::DESCRIPTORS_MAX.to_string()),
         ("demands without an answer", limits::DEMANDS_MAX.to_string()),
         (
+            "time of an answer to a demand; to `commit` and `sync`",
+            format!("{} s; {} s", limits::DEMAND_TIME_MAX.as_secs(), limits::SYNC_TIME_MAX.as_secs()),
+        ),
+        (
             "connections",
             format!("{}, of which {} only for root", limits::CONNECTIONS_MAX, limits::CONNECTIONS_RESERVED),
         ),

@@ -83,7 +83,7 @@ fn misspelt_words_are_no_defaults() {
 
 #[test]
 fn the_number_of_descriptors_is_that_of_the_files() {
-    let local = |how| Local { path: "/f".into(), how };
+    let local = |how| Local { path: "/f".into(), how, bytes: None };
     let sources = vec![local(How::Fd), local(How::Vault), local(How::Fd)];
     let options = TransferOptions { trace: true, ..TransferOptions::default() };
     let push = Push { sources, destinations: Vec::new(), options };
@@ -190,7 +190,7 @@ fn pieces_of_lists_fit_into_a_frame_with_the_worst_names() {
     ] {
         assert!(response.encode().is_ok());
     }
-    let sources = vec![Local { path: worst(4095), how: How::Vault }; 100];
+    let sources = vec![Local { path: worst(4095), how: How::Vault, bytes: Some(u64::MAX) }; 100];
     let push = Push { sources, destinations: Vec::new(), options: TransferOptions::default() };
     assert!(matches!(Request::new(1, push).encode(), Err(FrameError::TooLarge { .. })));
 }
@@ -216,8 +216,8 @@ prop_compose! {
         let how = |vault| if vault { How::Vault } else { How::Fd };
         let policy = rate.map_or(Policy::Low, |rate_bps| Policy::Fixed { rate_bps });
         Push {
-            sources: sources.into_iter().map(|(path, vault)| Local { path, how: how(vault) }).collect(),
-            destinations: vec![Remote { host, port, root, path }],
+            sources: sources.into_iter().map(|(path, vault)| Local { path, how: how(vault), bytes: vault.then_some(7) }).collect(),
+            destinations: vec![Remote { host, port, key: port.map(|_| "udpxk1".into()), root, path }],
             options: TransferOptions { detach, policy, streams, limit_bps: rate, ..TransferOptions::default() },
         }
     }

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use common::golden::compare;
 use udpx_proto::messages::{
     Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, GetAccepted, GetRequest, IfExists, LaneOffer,
-    ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, Subtrees, Unsupported,
+    ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, RateLimit, Subtrees,
+    Unsupported,
 };
 use udpx_proto::wire::bulk::BulkPrefix;
 use udpx_proto::wire::frame::{Frame, FrameWriter, Frames, Open};
@@ -34,6 +35,8 @@ fn messages() -> Vec<Message> {
     vec![
         Message::Unsupported(Unsupported { kind: 999, version: 2 }),
         Message::LaneOffer(LaneOffer { index: 1, lane: 0xf000_0001 }),
+        Message::RateLimit(RateLimit { bps: Some(100_000_000) }),
+        Message::RateLimit(RateLimit { bps: None }),
         Message::PutRequest(put.clone()),
         Message::PutRequest(stream_put),
         Message::PutRequest(PutRequest { if_exists: IfExists::Skip, ..put.clone() }),

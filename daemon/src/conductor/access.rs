@@ -18,16 +18,28 @@ impl Admins {
         Self { uid: geteuid().as_raw(), gid: group.map(|group| group.gid.as_raw()) }
     }
 
-    /// Whether `peer` may have an answer to `command`.
+    /// Whether `peer` may have an answer to `command`. Whose jobs it may touch is looked at with each job.
     ///
     /// # Errors
     /// What it is to be told.
     pub(super) fn check(self, peer: &PeerCredentials, command: &Command) -> Result<(), ErrorReport> {
-        let open_to_all = matches!(command, Command::Version(_) | Command::Key(_));
-        if open_to_all || self.has(peer) {
+        match command {
+            Command::Peers(_) | Command::Inbox(_) | Command::Stats(_) | Command::Roots(_) => {
+                self.require(peer, &format!("{:?}", command.name()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses those who do not see everything; `what` is what they asked for.
+    ///
+    /// # Errors
+    /// What they are to be told.
+    pub(super) fn require(self, peer: &PeerCredentials, what: &str) -> Result<(), ErrorReport> {
+        if self.has(peer) {
             return Ok(());
         }
-        let text = format!("{:?} is for root and members of the group {GROUP}.", command.name());
+        let text = format!("{what} is for root and members of the group {GROUP}.");
         let remedy = match self.gid {
             Some(_) => format!("Join the group and log in again: sudo usermod -aG {GROUP} $USER."),
             None => format!(
@@ -38,7 +50,8 @@ impl Admins {
         Err(ErrorReport::new(code::REFUSED, text, remedy))
     }
 
-    fn has(self, peer: &PeerCredentials) -> bool {
+    /// Whether `peer` sees everything.
+    pub(super) fn has(self, peer: &PeerCredentials) -> bool {
         peer.uid == 0 || peer.uid == self.uid || self.gid.is_some_and(|gid| peer.is_in_group(gid))
     }
 }

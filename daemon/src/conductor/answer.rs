@@ -1,7 +1,7 @@
 //! A request and what is known give an answer.
 
 use udpx_control::schema::{
-    Command, ErrorReport, Event, KeyReport, Reply, Roots, SCHEMA, VersionReport, code,
+    Command, ErrorReport, Event, JobCounts, KeyReport, Reply, Roots, SCHEMA, VersionReport, code,
 };
 use udpx_proto::wire::header::VERSION;
 
@@ -19,7 +19,7 @@ pub(super) enum Answer {
 }
 
 /// Answers a request of somebody who may have an answer. `connections` is how many clients there are.
-pub(super) fn answer(board: &Board, connections: usize, command: &Command) -> Answer {
+pub(super) fn answer(board: &Board, jobs: JobCounts, connections: usize, command: &Command) -> Answer {
     match command {
         Command::Version(_) => Answer::Whole(Vec::new(), Reply::Version(version())),
         Command::Key(_) => Answer::Whole(Vec::new(), Reply::Key(KeyReport { key: board.key().to_owned() })),
@@ -28,7 +28,7 @@ pub(super) fn answer(board: &Board, connections: usize, command: &Command) -> An
         Command::Stats(_) => {
             let sessions = board.sessions().into_iter().map(Event::Session).collect();
             let connections = u32::try_from(connections).unwrap_or(u32::MAX);
-            Answer::Whole(sessions, Reply::Stats(Box::new(board.stats(connections))))
+            Answer::Whole(sessions, Reply::Stats(Box::new(board.stats(jobs, connections))))
         }
         Command::Inbox(inbox) => match inbox.peer.as_deref() {
             Some(peer) if !board.knows(peer) => Answer::Refused(ErrorReport::new(
@@ -50,7 +50,7 @@ pub(super) fn answer(board: &Board, connections: usize, command: &Command) -> An
 
 fn listed(events: Vec<Event>) -> Answer {
     let count = events.len() as u64;
-    Answer::Whole(events, Reply::Listed { count })
+    Answer::Whole(events, Reply::Listed { count, cut: false })
 }
 
 fn version() -> VersionReport {
@@ -63,16 +63,8 @@ fn version() -> VersionReport {
     }
 }
 
-/// The commands of the schema that this version does not serve.
+/// The commands of the schema that this version does not serve here.
 fn not_yet(command: &Command) -> ErrorReport {
-    let name = command.name();
-    let remedy = match command {
-        Command::Push(_) | Command::Pull(_) | Command::List(_) | Command::Ping(_) => {
-            "udpxctl does it in its own process, without the daemon."
-        }
-        Command::Roots(_) => "Set the inbox of a peer in udpxd.toml, then: systemctl reload udpxd.",
-        Command::Limit(_) | Command::SetPolicy(_) => "The sender chooses the rate: udpxctl push --rate.",
-        _ => "Transfers are jobs of the udpxctl that began them; it ends them with Ctrl-C.",
-    };
-    ErrorReport::new(code::PROTOCOL, format!("{name:?} is not in this version of udpxd."), remedy)
+    let text = format!("{:?} is not in this version of udpxd.", command.name());
+    ErrorReport::new(code::PROTOCOL, text, "Use udpxctl and udpxd of the same version.")
 }

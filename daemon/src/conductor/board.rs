@@ -9,40 +9,64 @@ use udpx_control::schema::{
     Counter, DaemonReport, InboxEntry, JobCounts, PeerReport, RootReport, Row, SessionReport, SocketReport,
 };
 
-use crate::config::{Config, Peer};
+use super::roots::problem;
+use crate::config::{Config, INBOX, Peer, Rights};
 use crate::daemon::DaemonEvent;
 use crate::identity;
 use crate::report::{self, FileSummary, SessionCounters, SessionTally, Tally};
+use udpx_proto::SessionStats;
+
+use super::reports;
 
 /// What the configuration says, as far as it is asked for.
 #[derive(Debug)]
 pub(super) struct Settings {
     peers: Vec<PeerReport>,
-    /// Name and directory, the default one first.
-    roots: Vec<(String, PathBuf)>,
+    /// The default one first.
+    roots: Vec<Place>,
+}
+
+/// A root as it is set.
+#[derive(Debug)]
+struct Place {
+    name: String,
+    path: PathBuf,
+    /// A peer may write there, so the daemon has to.
+    is_written: bool,
 }
 
 impl Settings {
     pub(super) fn of(config: &Config) -> Self {
-        let mut roots = vec![(INBOX.to_owned(), config.inbox.clone())];
-        let own =
-            config.peers.iter().filter_map(|peer| peer.inbox.clone().map(|inbox| (root_of(peer), inbox)));
-        roots.extend(own);
+        let mut roots = vec![Place { name: INBOX.into(), path: config.inbox.clone(), is_written: true }];
+        let own = |peer: &Peer| {
+            let path = peer.inbox.clone()?;
+            Some(Place { name: root_of(peer), path, is_written: peer.rights.write })
+        };
+        roots.extend(config.peers.iter().filter_map(own));
+        roots.extend(config.roots.iter().map(|(name, root)| {
+            let may_write = |peer: &Peer| peer.roots.get(name).is_some_and(|rights| rights.write);
+            let is_written = config.peers.iter().any(may_write);
+            Place { name: name.clone(), path: root.path.clone(), is_written }
+        }));
         Self { peers: config.peers.iter().map(peer_report).collect(), roots }
     }
 }
 
 fn peer_report(peer: &Peer) -> PeerReport {
-    let root = root_of(peer);
-    let granted = |right: bool| if right { vec![root.clone()] } else { Vec::new() };
+    let own = (root_of(peer), peer.rights);
+    let others = peer.roots.iter().map(|(name, &rights)| (name.clone(), rights));
+    let roots: Vec<(String, Rights)> = [own].into_iter().chain(others).collect();
+    let granted = |right: fn(&Rights) -> bool| {
+        roots.iter().filter(|(_, rights)| right(rights)).map(|(name, _)| name.clone()).collect()
+    };
     PeerReport {
         peer: peer.name.clone(),
         key: identity::key_text(&peer.key),
         addresses: Vec::new(),
         sessions: 0,
-        read: granted(peer.rights.read),
-        list: granted(peer.rights.list),
-        write: granted(peer.rights.write),
+        read: granted(|rights| rights.read),
+        list: granted(|rights| rights.list),
+        write: granted(|rights| rights.write),
         plain: peer.plain,
         limit_bps: None,
         heard_unix_ms: None,
@@ -79,11 +103,30 @@ struct Live {
     peer: String,
     from: SocketAddr,
     since: Instant,
+    /// We opened it, for this job if it is one's.
+    outgoing: bool,
+    job: Option<u64>,
     tally: Option<SessionTally>,
     tallied: Instant,
     rate_bps: u64,
     /// Packets received at the last change of that number.
     heard_packets: u64,
+}
+
+impl Live {
+    fn new(peer: String, from: SocketAddr, now: Instant) -> Self {
+        Self {
+            peer,
+            from,
+            since: now,
+            outgoing: false,
+            job: None,
+            tally: None,
+            tallied: now,
+            rate_bps: 0,
+            heard_packets: 0,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -127,9 +170,7 @@ impl Board {
                 let now = Instant::now();
                 self.counts.sessions += 1;
                 self.heard.insert(peer.clone(), unix_ms());
-                let live =
-                    Live { peer, from, since: now, tally: None, tallied: now, rate_bps: 0, heard_packets: 0 };
-                self.sessions.insert(session, live);
+                self.sessions.insert(session, Live::new(peer, from, now));
             }
             DaemonEvent::Disconnected { session, counters, .. } => {
                 self.sessions.remove(&session);
@@ -152,6 +193,24 @@ impl Board {
             DaemonEvent::NotSent { .. } => self.counts.not_sent += 1,
         }
         None
+    }
+
+    /// A session that we opened is there: for a job and to whom, if it is one's.
+    pub(super) fn note_called(&mut self, session: u64, address: SocketAddr, job: Option<(u64, String)>) {
+        self.counts.sessions += 1;
+        let (job, peer) = match job {
+            Some((job, peer)) => (Some(job), peer),
+            None => (None, address.ip().to_string()),
+        };
+        self.heard.entry(peer.clone()).and_modify(|heard| *heard = unix_ms());
+        let live = Live { outgoing: true, job, ..Live::new(peer, address, Instant::now()) };
+        self.sessions.insert(session, live);
+    }
+
+    /// A session that we opened has ended.
+    pub(super) fn note_ended(&mut self, session: u64, stats: &SessionStats) {
+        self.sessions.remove(&session);
+        self.past += &SessionCounters::of(stats);
     }
 
     fn tally(&mut self, tally: Tally) {
@@ -211,15 +270,12 @@ impl Board {
     }
 
     pub(super) fn roots(&self) -> Vec<RootReport> {
-        let report = |(root, path): &(String, PathBuf)| {
-            let (free_bytes, problem) = look_at(path);
-            RootReport {
-                root: root.clone(),
-                path: path.clone().into(),
-                default: root == INBOX,
-                free_bytes,
-                problem,
-            }
+        let report = |place: &Place| RootReport {
+            root: place.name.clone(),
+            path: place.path.clone().into(),
+            default: place.name == INBOX,
+            free_bytes: free_bytes(&place.path),
+            problem: problem(&place.path, place.is_written),
         };
         self.settings.roots.iter().map(report).collect()
     }
@@ -230,9 +286,9 @@ impl Board {
             SessionReport {
                 peer: live.peer.clone(),
                 address: live.from.to_string(),
-                outgoing: false,
+                outgoing: live.outgoing,
                 age_us: micros(live.since.elapsed()),
-                jobs: Vec::new(),
+                jobs: live.job.into_iter().collect(),
                 streams: tally.map_or(0, |tally| tally.streams),
                 rate_bps: live.rate_bps,
                 rtt_us: tally.map_or(0, |tally| tally.rtt_us),
@@ -244,24 +300,14 @@ impl Board {
         self.sessions.values().map(report).collect()
     }
 
-    pub(super) fn stats(&self, connections: u32) -> DaemonReport {
+    pub(super) fn stats(&self, jobs: JobCounts, connections: u32) -> DaemonReport {
         let mut sum = self.past.clone();
         self.sessions
             .values()
             .filter_map(|live| live.tally.as_ref())
             .for_each(|tally| sum += &tally.counters);
         let uptime = self.started.elapsed();
-        let row = |row: report::Row| Row {
-            packets: row.packets,
-            frames: row.frames,
-            wire_bytes: row.wire_bytes,
-            payload_bytes: row.payload_bytes,
-            seconds: uptime.as_secs_f64(),
-            retransmitted: row.retransmitted,
-            retransmitted_bytes: row.retransmitted_bytes,
-            duplicates: row.duplicates,
-            ..Row::default()
-        };
+        let row = |of: report::Row| Row { seconds: uptime.as_secs_f64(), stream: None, ..reports::row(&of) };
         let counts = &self.counts;
         let named = [
             ("files_received", counts.received),
@@ -279,7 +325,7 @@ impl Board {
             .map(|(reason, &value)| Counter { name: format!("drop_{}", reason.replace('-', "_")), value });
         DaemonReport {
             uptime_us: micros(uptime),
-            jobs: JobCounts::default(),
+            jobs,
             sessions: self.sessions.len() as u32,
             connections,
             sent: row(sum.sent),
@@ -308,16 +354,10 @@ fn arrived(peer: String, file: &FileSummary) -> InboxEntry {
     }
 }
 
-/// Free bytes of a directory, and what is wrong with it.
-fn look_at(path: &Path) -> (u64, String) {
-    // A peer's directory is made when the peer is configured, and the inbox with it.
-    if !path.is_dir() {
-        return (0, format!("{} is no directory, or may not be looked at.", path.display()));
-    }
-    match nix::sys::statvfs::statvfs(path) {
-        Ok(found) => (found.blocks_available().saturating_mul(found.fragment_size()), String::new()),
-        Err(errno) => (0, format!("{} cannot be looked at: {errno}.", path.display())),
-    }
+/// Bytes free for the daemon; 0 where nobody can say.
+fn free_bytes(path: &Path) -> u64 {
+    let found = nix::sys::statvfs::statvfs(path);
+    found.map_or(0, |found| found.blocks_available().saturating_mul(found.fragment_size()))
 }
 
 fn micros(time: Duration) -> u64 {
@@ -329,8 +369,6 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The default root.
-const INBOX: &str = "inbox";
 /// Files that are remembered.
 const INBOX_MAX: usize = 1000;
 /// Bytes of their paths: as JSON they grow eightfold at worst, and one answer must not be taken for a client that
@@ -373,8 +411,15 @@ mod tests {
         }
         let sum: usize = board.inbox(None).map(|entry| entry.path.as_bytes().len()).sum();
         assert!(sum == board.inbox_path_bytes && sum <= INBOX_PATH_BYTES_MAX, "{sum}");
-        let count =
-            |name| board.stats(0).counters.into_iter().find(|counter| counter.name == name).unwrap().value;
+        let count = |name| {
+            board
+                .stats(JobCounts::default(), 0)
+                .counters
+                .into_iter()
+                .find(|counter| counter.name == name)
+                .unwrap()
+                .value
+        };
         assert_eq!((count("files_received"), count("files_received_bytes")), (2005, 4010));
     }
 
@@ -403,15 +448,27 @@ mod tests {
         };
         board.note(DaemonEvent::Connected { session: 3, peer: "alice".into(), from });
         board.note(tally(10));
-        assert_eq!((board.stats(0).received.packets, board.stats(0).sessions), (10, 1));
+        assert_eq!(
+            (
+                board.stats(JobCounts::default(), 0).received.packets,
+                board.stats(JobCounts::default(), 0).sessions
+            ),
+            (10, 1)
+        );
         assert_eq!((board.sessions()[0].rtt_us, board.sessions()[0].plain), (5, true));
         let (code, text, socket) = (crate::Code::Done, String::new(), report::SocketReport::default());
         let (peer, counters) = ("alice".into(), Box::new(counters(12)));
         board.note(DaemonEvent::Disconnected { session: 3, peer, from, code, text, socket, counters });
         // What was on its way when it ended.
         board.note(tally(11));
-        assert_eq!((board.stats(0).received.packets, board.stats(0).sessions), (12, 0));
-        let drop = board.stats(0).counters.pop().unwrap();
+        assert_eq!(
+            (
+                board.stats(JobCounts::default(), 0).received.packets,
+                board.stats(JobCounts::default(), 0).sessions
+            ),
+            (12, 0)
+        );
+        let drop = board.stats(JobCounts::default(), 0).counters.pop().unwrap();
         assert_eq!((drop.name.as_str(), drop.value), ("drop_bad_tag", 12));
     }
 }

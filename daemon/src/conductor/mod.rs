@@ -1,38 +1,63 @@
-//! The conductor: the thread that answers the control socket.
+//! The conductor: the loop of a daemon's main thread, around everything but packets.
 //!
 //! ```text
-//! the daemon's loop  -> Note (bounded channel) -> Board: what is known
-//! programs <-> control socket <-> Server: one mio::Poll ---^ answer: a request and the board give a response
+//!  programs <-> control socket <-> Clients -> request -> Jobs, Asks, Board, RootBook
+//!                                                          │  ▲
+//!            commands of the engine <──────────────────────┘  └── its reports, lent calls, ledger, resolver
+//!  signals, the service manager
 //! ```
 //!
-//! It is handed plain reports and touches no packet state, so nothing that a client does or leaves undone reaches an
-//! engine. Each client is bounded by the limits of [`udpx_control::limits`]; what one of them may see is decided in
-//! [`access`], by what the kernel says of it.
+//! It waits for all of these at once and never for one of them: what may take its time (names, disks, users' processes)
+//! has a thread or a process of its own that rings. It touches no packet state, so nothing that a client does or leaves
+//! undone reaches an engine. Each client is bounded by the limits of [`udpx_control::limits`]; whose jobs one of them may
+//! touch is decided by what the kernel says of it.
 
 mod access;
 mod answer;
+mod asks;
 mod board;
+mod clients;
+mod jobs;
+pub(crate) mod lending;
 mod place;
-mod server;
+mod reports;
+mod request;
+mod resolver;
+mod roots;
+mod sandbox;
+mod signals;
 
-use std::cell::Cell;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
-use mio::{Poll, Waker};
+use crossbeam_channel::{Receiver, bounded};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use udpx_control::schema::Event;
 use udpx_control::server::{BindError, Listener};
-use udpx_proto::handshake::PublicKey;
+use udpx_proto::Code;
 
-use crate::config::Config;
-use crate::daemon::DaemonEvent;
+use crate::config::{Config, Peer};
+use crate::daemon::{Daemon, DaemonError, DaemonEvent, Notice};
+use crate::engine::report::{Command, Report};
 use crate::identity;
-use crate::liveness::Beat;
+use crate::jobs::ledger::{Kept, Ledger};
+use crate::jobs::record::History;
+use crate::liveness::Watch;
+use crate::notify::Notifier;
+use crate::storage::Bell;
+use crate::storage::lender::{LENT_CALLS_MAX, LentCall};
 use access::Admins;
+use asks::Asks;
 use board::{Board, Settings};
-use server::{Server, WAKER};
+use clients::{Address, Clients, Out};
+use jobs::{Cx, Jobs, Wanted};
+use lending::Lending;
+use resolver::Resolver;
+use roots::RootBook;
+use signals::Signals;
 
 /// The control socket, taken but not served yet: those who connect wait.
 #[derive(Debug)]
@@ -44,7 +69,7 @@ impl ControlSocket {
     /// # Errors
     /// [`BindError`]: another daemon is there already, for example, and goes on undisturbed.
     pub fn take(config: &Config) -> Result<Option<Self>, BindError> {
-        place::take(&config.control).map(|listener| listener.map(Self))
+        place::take(&config.control).map(|socket| socket.map(Self))
     }
 
     /// Where it is.
@@ -54,85 +79,438 @@ impl ControlSocket {
     }
 }
 
-/// What the conductor is told.
-#[derive(Debug)]
-enum Note {
-    /// This configuration is in force.
-    Settings(Settings),
-    /// This happened.
-    Event(Box<DaemonEvent>),
+/// Who asked the resolver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asker {
+    /// A job.
+    Job(u64),
+    /// A question of a client.
+    Ask(u32),
 }
 
-/// The conductor's thread. Dropping it tells the clients that the daemon stops, and removes the socket.
-#[derive(Debug)]
+/// Numbers of the errands on the daemon's engine.
+#[derive(Debug, Default)]
+struct ErrandIds(u32);
+
+impl ErrandIds {
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(1);
+        self.0
+    }
+}
+
+/// A daemon with everything around it.
 pub struct Conductor {
-    notes: Option<Sender<Note>>,
-    waker: Arc<Waker>,
-    thread: Option<JoinHandle<()>>,
-    beat: Arc<Beat>,
-    /// Notes that it had no room for.
-    missed: Cell<u64>,
+    poll: Poll,
+    signals: Signals,
+    clients: Clients,
+    out: Out,
+    daemon: Daemon,
+    config_path: PathBuf,
+    admins: Admins,
+    peers: Vec<Peer>,
+    board: Board,
+    roots: RootBook,
+    lending: Lending<Wanted>,
+    lent: Receiver<LentCall>,
+    /// `None` without a control socket: then nobody could ask for a job.
+    job_table: Option<Jobs>,
+    asks: Asks,
+    resolver: Resolver<Asker>,
+    ids: ErrandIds,
+    /// Requests that go on, and the peer whose files are wanted.
+    following: Vec<(Address, Option<String>)>,
+    /// Reports were left for the next round.
+    busy: bool,
 }
 
 impl Conductor {
-    /// Starts to serve a socket.
+    /// Starts the daemon of a configuration. Whatever keeps it from running shows here.
     ///
     /// # Errors
-    /// The system has no thread or descriptor left.
-    pub fn start(socket: ControlSocket, config: &Config, key: PublicKey) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let beat = Beat::steady(THREAD_NAME);
-        let (notes, inbox) = bounded(NOTES_MAX);
-        let board = Board::new(identity::key_text(&key), Settings::of(config));
-        let server = Server::new(poll, socket.0, inbox, board, Admins::of_this_host(), beat.clone())?;
-        let thread = std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || server.run())?;
-        Ok(Self { notes: Some(notes), waker, thread: Some(thread), beat, missed: Cell::new(0) })
+    /// [`DaemonError`].
+    pub fn start(config_path: &Path) -> Result<Self, DaemonError> {
+        let signals = Signals::take()
+            .map_err(|error| DaemonError::System(format!("Signals cannot be handled: {error}.")))?;
+        let config = Config::load(config_path)?;
+        // First of all: a second daemon ends here, before it touches anything of the one that runs.
+        let socket = ControlSocket::take(&config)?;
+        let served =
+            |error: io::Error| DaemonError::System(format!("The control socket cannot be served: {error}."));
+        let poll = Poll::new().map_err(served)?;
+        let bell = bell(&poll).map_err(served)?;
+        let secret = identity::load_or_create(&config.identity)?;
+        let state = config.state_directory();
+        let kept = match &socket {
+            Some(_) => Some(Ledger::open(&state, History::of(&config.limits), bell.clone())?),
+            None => None,
+        };
+        let (ledger, Kept { jobs: kept, roots, .. }) = match kept {
+            Some((ledger, kept)) => (Some(ledger), kept),
+            None => (None, Kept::default()),
+        };
+        let roots = RootBook::new(config.clone(), roots);
+        let in_force = roots.in_force();
+        let daemon = Daemon::start_with(&in_force, secret, "its udpxd.toml", Some(bell.clone()))?;
+        tell_start(&daemon, &config, socket.as_ref());
+        let now = Instant::now();
+        let (calls, lent) = bounded(LENT_CALLS_MAX);
+        let job_table =
+            ledger.map(|ledger| Jobs::new(ledger, kept, config.limits, (calls, bell.clone()), now));
+        let registry = poll.registry();
+        registry
+            .register(&mut SourceFd(&signals.descriptor()), SIGNALS, Interest::READABLE)
+            .map_err(served)?;
+        let socket = socket.map(|socket| socket.0);
+        let clients = Clients::new(socket, registry, LISTENER, FIRST_CLIENT).map_err(served)?;
+        Ok(Self {
+            signals,
+            clients,
+            out: Out::default(),
+            board: Board::new(identity::key_text(&daemon.key()), Settings::of(&in_force)),
+            daemon,
+            config_path: config_path.into(),
+            admins: Admins::of_this_host(),
+            peers: config.peers.clone(),
+            roots,
+            lending: Lending::default(),
+            lent,
+            job_table,
+            asks: Asks::default(),
+            resolver: Resolver::start(bell).map_err(served)?,
+            ids: ErrandIds::default(),
+            following: Vec::new(),
+            busy: true,
+            poll,
+        })
     }
 
-    /// Tells what has happened. It never waits; what there is no room for is counted and left out.
-    pub fn tell(&self, event: &DaemonEvent) {
-        self.note(Note::Event(Box::new(event.clone())));
+    /// Runs until a signal ends it.
+    ///
+    /// # Errors
+    /// [`DaemonError::EngineGone`], or that nothing can be waited for any more.
+    pub fn run(mut self, manager: &mut Notifier) -> Result<(), DaemonError> {
+        let mut watch = self.daemon.watch();
+        manager.ready(&self.status());
+        let mut events = Events::with_capacity(256);
+        while !self.signals.shall_end() {
+            self.round(&mut events)?;
+            if self.signals.shall_reload() {
+                manager.reloading();
+                let status = self.reload();
+                manager.ready(&status);
+            }
+            manager.feed(|| watch.stuck());
+        }
+        tracing::info!("stopping");
+        manager.stopping();
+        self.park(&mut events, &mut watch, manager)?;
+        self.clients.say_farewell();
+        drop(self.job_table);
+        self.daemon.stop();
+        Ok(())
     }
 
-    /// Tells that a changed configuration is in force.
-    pub fn tell_settings(&self, config: &Config) {
-        self.note(Note::Settings(Settings::of(config)));
-    }
-
-    /// Its sign of life.
-    #[must_use]
-    pub fn beat(&self) -> Arc<Beat> {
-        self.beat.clone()
-    }
-
-    fn note(&self, note: Note) {
-        let Some(notes) = &self.notes else { return };
-        if notes.try_send(note).is_err() {
-            let missed = self.missed.get() + 1;
-            self.missed.set(missed);
-            if missed.is_power_of_two() {
-                tracing::warn!(missed, "the conductor does not keep up; its reports are incomplete");
+    /// Waits for something to happen, and sees to it.
+    fn round(&mut self, events: &mut Events) -> Result<(), DaemonError> {
+        let timeout = self.timeout();
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(DaemonError::System(format!("The daemon cannot wait any more: {error}.")));
+            }
+            _ => {}
+        }
+        let now = Instant::now();
+        let mut ready: Vec<Token> = events.iter().map(mio::event::Event::token).collect();
+        if ready.contains(&SIGNALS) {
+            self.signals.quiet();
+        }
+        self.take_reports(now)?;
+        self.take_answers(now);
+        ready.extend(self.clients.accept(self.poll.registry(), ready.contains(&LISTENER), now));
+        ready.extend(self.clients.busy());
+        for token in ready {
+            for asked in self.clients.requests(token, now) {
+                self.serve(asked);
             }
         }
-        // Fails only where the thread is gone.
-        let _ = self.waker.wake();
+        self.clients.check_deadlines(now);
+        self.do_what_is_due(now);
+        self.settle(now);
+        Ok(())
     }
-}
 
-impl Drop for Conductor {
-    fn drop(&mut self) {
-        // The closed channel ends the thread.
-        drop(self.notes.take());
-        let _ = self.waker.wake();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the conductor had panicked");
+    fn timeout(&mut self) -> Duration {
+        if self.busy || !self.clients.busy().is_empty() {
+            return Duration::ZERO;
+        }
+        let jobs = self.job_table.as_ref().map(Jobs::deadline);
+        let own = [self.clients.deadline(), jobs, self.asks.deadline(), self.lending.deadline()];
+        let next = own.into_iter().flatten().min();
+        let next = next.map_or(LOOK_UP_EVERY, |at| at.saturating_duration_since(Instant::now()));
+        // Rounded up, or the last millisecond would be spent in a busy loop.
+        (next + Duration::from_micros(999)).min(LOOK_UP_EVERY)
+    }
+
+    /// The jobs, and what they need.
+    fn jobs(&mut self, now: Instant) -> (Option<&mut Jobs>, Cx<'_>) {
+        let Self { job_table, daemon, lending, resolver, ids, peers, out, .. } = self;
+        (job_table.as_mut(), Cx { engine: daemon.engine(), lending, resolver, ids, peers, out, now })
+    }
+
+    /// What the engine tells.
+    fn take_reports(&mut self, now: Instant) -> Result<(), DaemonError> {
+        self.busy = true;
+        for _ in 0..REPORTS_A_ROUND {
+            match self.daemon.try_next()? {
+                None => {
+                    self.busy = false;
+                    break;
+                }
+                Some(Notice::Event(event)) => self.on_event(*event),
+                Some(Notice::Call(report)) => self.on_call(report, now),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: DaemonEvent) {
+        log(&event);
+        if let Some(entry) = self.board.note(event) {
+            let wants = |peer: &Option<String>| peer.as_ref().is_none_or(|peer| *peer == entry.peer);
+            for (to, _) in self.following.iter().filter(|(_, peer)| wants(peer)) {
+                self.out.event(*to, Event::Inbox(entry.clone()));
+            }
         }
     }
+
+    /// A report about a session that this daemon opened.
+    fn on_call(&mut self, report: Report, now: Instant) {
+        if let Report::Ended { session, stats, .. } = &report {
+            self.board.note_ended(*session, stats);
+        }
+        let connected = match &report {
+            Report::Connected { session, address, .. } => Some((*session, *address)),
+            _ => None,
+        };
+        let (jobs, mut cx) = self.jobs(now);
+        let left = match jobs {
+            Some(jobs) => jobs.on_report(report, &mut cx),
+            None => Some(report),
+        };
+        let Self { asks, daemon, out, .. } = self;
+        let left = left.and_then(|report| asks.on_report(report, daemon.engine(), out, now));
+        match (left, connected) {
+            // Whoever wanted it has given up.
+            (Some(Report::Connected { session, .. }), _) => {
+                let text = "Nothing is wanted any more.".into();
+                self.daemon.engine().send(Command::Close { session, code: Code::Done, text });
+            }
+            (None, Some((session, address))) => {
+                let job = self.job_table.as_ref().and_then(|jobs| jobs.of_session(session));
+                let job = job.map(|(job, host)| (job, host.to_owned()));
+                self.board.note_called(session, address, job);
+            }
+            _ => {}
+        }
+    }
+
+    /// What lenders, the ledger and the resolver have to say.
+    fn take_answers(&mut self, now: Instant) {
+        while let Ok(call) = self.lent.try_recv() {
+            self.lending.on_call(call, now);
+        }
+        while let Some(resolved) = self.resolver.poll() {
+            match resolved.whose {
+                Asker::Job(id) => {
+                    let (jobs, mut cx) = self.jobs(now);
+                    if let Some(jobs) = jobs {
+                        jobs.on_resolved(id, resolved, &mut cx);
+                    }
+                }
+                Asker::Ask(id) => {
+                    let Self { asks, daemon, out, .. } = self;
+                    asks.on_resolved(id, resolved, daemon.engine(), out, now);
+                }
+            }
+        }
+        let (jobs, mut cx) = self.jobs(now);
+        if let Some(jobs) = jobs {
+            jobs.on_ledger(&mut cx);
+        }
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) {
+        let (jobs, mut cx) = self.jobs(now);
+        if let Some(jobs) = jobs {
+            jobs.due(&mut cx);
+        }
+        let Self { asks, daemon, out, lending, clients, .. } = self;
+        asks.due(daemon.engine(), out, now);
+        while let Some((client, why)) = lending.hung(now) {
+            clients.close(client, why);
+            // Its demands are failed with it, below; without that it would be named again.
+            lending.on_gone(client, now);
+        }
+    }
+
+    /// Hands on what all of this has led to, until nothing is left.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            while let Some(to_send) = self.lending.poll_demand() {
+                let to = Address { client: to_send.connection, request: to_send.request };
+                self.out.event(to, Event::Demand(to_send.demand));
+            }
+            self.clients.deliver(&mut self.out);
+            let gone = self.clients.take_gone();
+            for &client in &gone {
+                self.following.retain(|(to, _)| to.client != client);
+                let Self { asks, daemon, out, .. } = self;
+                asks.on_gone(client, daemon.engine(), out, now);
+                let (jobs, mut cx) = self.jobs(now);
+                if let Some(jobs) = jobs {
+                    jobs.on_gone(client, &mut cx);
+                }
+            }
+            let mut told = false;
+            while let Some((wanted, answer)) = self.lending.poll_told() {
+                told = true;
+                let (jobs, mut cx) = self.jobs(now);
+                if let Some(jobs) = jobs {
+                    jobs.on_told(wanted, answer, &mut cx);
+                }
+            }
+            if gone.is_empty() && !told && self.out.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Stops what runs, so that the next daemon goes on with it, and writes it down.
+    fn park(
+        &mut self,
+        events: &mut Events,
+        watch: &mut Watch,
+        manager: &mut Notifier,
+    ) -> Result<(), DaemonError> {
+        let until = Instant::now() + PARK;
+        loop {
+            let (jobs, mut cx) = self.jobs(Instant::now());
+            let parked = jobs.is_none_or(|jobs| jobs.park(&mut cx));
+            self.settle(Instant::now());
+            if parked || Instant::now() >= until {
+                break;
+            }
+            self.round(events)?;
+            manager.feed(|| watch.stuck());
+        }
+        if let Some(jobs) = &mut self.job_table
+            && let Err(failing) = jobs.ledger().flush(FLUSH)
+        {
+            tracing::error!(?failing, "not all changes of jobs are on the disk");
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration anew and takes over what can be changed while running; returns the new status.
+    fn reload(&mut self) -> String {
+        let loaded = Config::load(&self.config_path).map_err(DaemonError::from);
+        let done = loaded.and_then(|config| self.take_over(&config));
+        match done {
+            Ok(waiting) => {
+                tracing::info!(peers = self.peers.len(), "took over the peers of the configuration");
+                for key in &waiting {
+                    tracing::warn!(key, "this change needs a restart: systemctl restart udpxd");
+                }
+                match waiting.is_empty() {
+                    true => self.status(),
+                    false => format!("{} A restart is needed for: {}.", self.status(), waiting.join(", ")),
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the configuration was not taken over; the former one stays in force");
+                format!("Running on the former configuration: {error}")
+            }
+        }
+    }
+
+    fn take_over(&mut self, config: &Config) -> Result<Vec<&'static str>, DaemonError> {
+        let mut roots = self.roots.clone();
+        roots.set_configured(config.clone());
+        let in_force = roots.in_force();
+        let waiting = self.daemon.reload(&in_force)?;
+        self.roots = roots;
+        self.board.set(Settings::of(&in_force));
+        self.peers = config.peers.clone();
+        if let Some(jobs) = &mut self.job_table {
+            jobs.set_limits(config.limits);
+        }
+        Ok(waiting)
+    }
+
+    fn status(&self) -> String {
+        let addresses: Vec<_> = self.daemon.listening().iter().map(ToString::to_string).collect();
+        format!("Receiving on {}; peers configured: {}.", addresses.join(", "), self.peers.len())
+    }
 }
 
-const THREAD_NAME: &str = "udpx-conductor";
-/// Notes that wait for the conductor: far more than come in while it answers one round of requests.
-const NOTES_MAX: usize = 4096;
+/// Rings the loop from other threads.
+fn bell(poll: &Poll) -> io::Result<Bell> {
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    Ok(Arc::new(move || {
+        // Fails only where the loop is gone.
+        let _ = waker.wake();
+    }))
+}
+
+fn tell_start(daemon: &Daemon, config: &Config, socket: Option<&ControlSocket>) {
+    for address in daemon.listening() {
+        tracing::info!(%address, key = identity::key_text(&daemon.key()), "listening");
+    }
+    if config.peers.is_empty() {
+        tracing::warn!("no [[peer]] is configured, so nothing will be taken, and only loopback is bound");
+    }
+    match socket {
+        Some(socket) => tracing::info!(path = ?socket.path(), "control socket"),
+        None => tracing::info!(
+            "no control socket: it is switched off, or neither /run/udpx nor XDG_RUNTIME_DIR can be used"
+        ),
+    }
+}
+
+fn log(event: &DaemonEvent) {
+    match event {
+        DaemonEvent::Connected { peer, from, .. } => tracing::info!(peer, %from, "connected"),
+        DaemonEvent::Disconnected { peer, from, code, text, .. } => {
+            tracing::info!(peer, %from, code = code.kind(), ?text, "disconnected");
+        }
+        DaemonEvent::Refused { key, from } => {
+            tracing::warn!(key = identity::key_text(key), %from, "refused a key that is not configured");
+        }
+        DaemonEvent::Received { peer, file } => {
+            let digest = file.digest_hex();
+            let (path, bytes, seconds) = (&file.path, file.bytes, file.seconds);
+            tracing::info!(peer, ?path, bytes, seconds, digest, "received");
+        }
+        DaemonEvent::Sent { peer, path, bytes } => tracing::info!(peer, ?path, bytes, "sent"),
+        DaemonEvent::NotSent { peer, path, code, text } => {
+            tracing::warn!(peer, ?path, code = code.kind(), ?text, "not sent");
+        }
+        DaemonEvent::Failed { peer, path, code, text } => {
+            tracing::warn!(peer, ?path, code = code.kind(), ?text, "not received");
+        }
+        DaemonEvent::Tally(_) => {}
+    }
+}
+
+const LISTENER: Token = Token(0);
+const WAKER: Token = Token(1);
+const SIGNALS: Token = Token(2);
+const FIRST_CLIENT: usize = 3;
+/// Reports of the engine before clients have their turn.
+const REPORTS_A_ROUND: usize = 1024;
+/// The watchdog wants to see the loop advance.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
+/// How long the transfers under way have to be parked when the daemon ends, and their jobs to be written.
+const PARK: Duration = Duration::from_secs(3);
+const FLUSH: Duration = Duration::from_secs(5);

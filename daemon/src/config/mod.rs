@@ -5,28 +5,37 @@
 //! identity = "/var/lib/udpx/identity"
 //! inbox = "/var/lib/udpx/inbox"               # a peer's files go to INBOX/NAME
 //!
+//! [roots]                                     # more places, which peers may be granted something in
+//! disk = "/srv/disk"
+//!
 //! [[peer]]
 //! name = "alice"
 //! key = "udpxk1..."
 //! read = true                                 # it may get files as well; write is granted unless write = false
 //! list = true                                 # and see what is there
+//! roots.disk = ["read", "list"]               # and that in another place
 //! ```
 //!
 //! Parsing is strict: a key that nobody reads is refused with its line and the nearest name that exists, because a
 //! misspelt option that is silently ignored is found when it is too late.
 
 mod control;
+mod limits;
+mod peer;
+mod roots;
 mod table;
 mod text;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use udpx_proto::handshake::PublicKey;
-
-use crate::identity;
 pub use control::Control;
 pub(crate) use control::OF_USER;
+pub use limits::Limits;
+pub use peer::{Peer, PeerAddress, Rights};
+pub(crate) use roots::{INBOX, NAME_MAX, OVERLAP_REMEDY, ROOT_NAME_RULE, is_root_name};
+pub use roots::{Root, RootSource};
 use table::{Fields, Value};
 pub use text::{parse_rate, parse_size};
 
@@ -42,6 +51,13 @@ pub struct Config {
     pub identity: PathBuf,
     /// A peer's files go below `inbox/NAME`, unless the peer has an `inbox` of its own.
     pub inbox: PathBuf,
+    /// Where the daemon keeps what it has to remember; by default in the directory of its key: see
+    /// [`Config::state_directory`].
+    pub state: Option<PathBuf>,
+    /// Places beside the inbox that peers may be granted rights in, by name.
+    pub roots: BTreeMap<String, Root>,
+    /// How much of everything there may be at once.
+    pub limits: Limits,
     /// What becomes of received bytes.
     pub sink: Sink,
     /// Where programs of this machine talk to the daemon.
@@ -68,44 +84,15 @@ pub enum Sink {
     Null,
 }
 
-/// A machine that may do something here.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Peer {
-    /// Its name here: a directory name.
-    pub name: String,
-    /// Its key.
-    pub key: PublicKey,
-    /// Bulk data of this peer may come, and go there, unencrypted.
-    pub plain: bool,
-    /// What it may do with its directory.
-    pub rights: Rights,
-    /// The directory of its files, instead of `inbox/NAME`.
-    pub inbox: Option<PathBuf>,
-}
-
-/// What a peer may do with its directory.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Rights {
-    /// Put files there; granted unless it is refused.
-    pub write: bool,
-    /// Get files from there.
-    pub read: bool,
-    /// See what is there.
-    pub list: bool,
-}
-
-impl Default for Rights {
-    fn default() -> Self {
-        Self { write: true, read: false, list: false }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
             identity: PathBuf::from("/var/lib/udpx/identity"),
             inbox: PathBuf::from("/var/lib/udpx/inbox"),
+            state: None,
+            roots: BTreeMap::new(),
+            limits: Limits::default(),
             sink: Sink::Files,
             control: Control::Auto,
             staging: STAGING,
@@ -175,6 +162,14 @@ impl Config {
         peer.inbox.clone().unwrap_or_else(|| self.inbox.join(&peer.name))
     }
 
+    /// Where the daemon keeps what it has to remember.
+    #[must_use]
+    pub fn state_directory(&self) -> PathBuf {
+        let beside = self.identity.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let state = self.state.as_deref().or(beside);
+        state.map_or_else(|| PathBuf::from("/var/lib/udpx"), Path::to_path_buf)
+    }
+
     fn parse(text: &str) -> Result<Self, Mistake> {
         let mut fields = Fields::parse(text)?;
         let mut config = Self::default();
@@ -187,6 +182,9 @@ impl Config {
         }
         if let Some(value) = fields.take("inbox") {
             config.inbox = value.text()?.into();
+        }
+        if let Some(value) = fields.take("state") {
+            config.state = Some(value.absolute_path()?);
         }
         if let Some(value) = fields.take("sink") {
             config.sink = sink(&value)?;
@@ -208,14 +206,22 @@ impl Config {
         if let Some(value) = fields.take("mtu_max") {
             config.mtu_max = value.size(1280..=u64::from(u16::MAX))? as u16;
         }
+        if let Some(value) = fields.take("limits") {
+            config.limits = Limits::parse(&value)?;
+        }
+        let roots = fields.take("roots");
         if let Some(list) = fields.take("peer") {
             for value in list.list()? {
-                let peer = peer(&value)?;
+                let peer = Peer::parse(&value)?;
                 config.check_peer(&peer, &value)?;
                 config.peers.push(peer);
             }
         }
         fields.finish()?;
+        if let Some(value) = roots {
+            // Last, because a root must not lie where anything else does.
+            config.parse_roots(&value)?;
+        }
         // Nobody could send anything, and the whole net could knock.
         if let Some(list) = listen
             && config.peers.is_empty()
@@ -263,41 +269,6 @@ fn sink(value: &Value<'_>) -> Result<Sink, Mistake> {
     }
 }
 
-fn peer(value: &Value<'_>) -> Result<Peer, Mistake> {
-    let mut fields = value.fields("peer")?;
-    let name_value = fields.need("name")?;
-    let name = name_value.text()?;
-    if !is_name(name) {
-        return Err(
-            name_value.mistake("a name has 1 to 64 letters, digits, '-', '_' or '.', and begins with no '.'")
-        );
-    }
-    let key_value = fields.need("key")?;
-    let key = identity::parse_key(key_value.text()?).ok_or_else(|| {
-        key_value.mistake("this is no key; the other machine shows its own with: udpxctl key")
-    })?;
-    let plain = fields.take("plain").map_or(Ok(false), |value| value.boolean())?;
-    let mut right = |key, default| fields.take(key).map_or(Ok(default), |value| value.boolean());
-    let default = Rights::default();
-    let rights = Rights {
-        write: right("write", default.write)?,
-        read: right("read", default.read)?,
-        list: right("list", default.list)?,
-    };
-    let inbox = match fields.take("inbox") {
-        Some(value) => Some(PathBuf::from(value.text()?)),
-        None => None,
-    };
-    fields.finish()?;
-    Ok(Peer { name: name.into(), key, plain, rights, inbox })
-}
-
-/// Whether a peer's name can be the name of its directory, and of itself in a command.
-fn is_name(name: &str) -> bool {
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(good)
-}
-
 /// Staging memory by default: 100 ms at 10 Gbit/s.
 pub(crate) const STAGING: u64 = 128 << 20;
 /// Less would not hold the blocks of one striped file.
@@ -305,13 +276,14 @@ const STAGING_MIN: u64 = 16 << 20;
 const STAGING_MAX: u64 = 64 << 30;
 pub(crate) const RECEIVE_BUFFER: usize = 8 << 20;
 /// Jumbo frames, and loopback's larger MTU only where it is asked for.
-const MTU_MAX: u16 = 9000;
+pub(crate) const MTU_MAX: u16 = 9000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity;
 
-    fn mistake(text: &str) -> String {
+    pub(in crate::config) fn mistake(text: &str) -> String {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("udpxd.toml");
         std::fs::write(&path, text).unwrap();
@@ -319,7 +291,8 @@ mod tests {
         message.strip_prefix(&format!("{}:", path.display())).unwrap().to_owned()
     }
 
-    const KEY: &str = "udpxk10101010101010101010101010101010101010101010101010101010101010101";
+    pub(in crate::config) const KEY: &str =
+        "udpxk10101010101010101010101010101010101010101010101010101010101010101";
 
     #[test]
     fn a_whole_file_is_understood() {
@@ -345,6 +318,7 @@ mod tests {
         assert!(mistake("[[peer]]\nname = \"a\"\n").starts_with("1: 'key' is missing"));
         assert!(mistake("control = \"a/b\"").starts_with("1: 'control' is \"auto\", \"off\", or"));
         assert!(mistake("listen = [\"192.0.2.1\"]").contains("needs a [[peer]]"));
+        assert!(mistake("state = \"a\"").starts_with("1: 'state' is an absolute path"));
         let twice = format!("[[peer]]\nname=\"a\"\nkey=\"{KEY}\"\n[[peer]]\nname=\"b\"\nkey=\"{KEY}\"\n");
         assert!(mistake(&twice).contains("same key"));
         assert!(mistake("a = \n").starts_with("1: "));
@@ -355,13 +329,7 @@ mod tests {
         let mut config = Config::parse("").unwrap();
         assert!(config.listen_addresses().iter().all(|address| address.ip().is_loopback()));
         let key = identity::parse_key(KEY).unwrap();
-        config.peers.push(Peer {
-            name: "a".into(),
-            key,
-            plain: false,
-            rights: Rights::default(),
-            inbox: None,
-        });
+        config.peers.push(Peer::new("a", key));
         assert!(config.listen_addresses().iter().all(|address| address.ip().is_unspecified()));
     }
 }

@@ -1,6 +1,7 @@
 //! TOML tables whose every key must be asked for: what is left over is a mistake with a line and a suggestion.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -108,6 +109,40 @@ impl Value<'_> {
         Ok(size)
     }
 
+    /// A number of things.
+    pub(super) fn number(&self, range: RangeInclusive<u32>) -> Result<u32, Mistake> {
+        let number = match self.value.get_ref() {
+            DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        };
+        let key = &self.key;
+        let number = number.ok_or_else(|| self.mistake(&format!("'{key}' is a number")))?;
+        let (least, most) = (range.start(), range.end());
+        let fits = u32::try_from(number).ok().filter(|number| range.contains(number));
+        fits.ok_or_else(|| self.mistake(&format!("'{key}' must lie between {least} and {most}")))
+    }
+
+    /// A path from the root.
+    pub(super) fn absolute_path(&self) -> Result<PathBuf, Mistake> {
+        let path = PathBuf::from(self.text()?);
+        match path.is_absolute() {
+            true => Ok(path),
+            false => {
+                Err(self.mistake(&format!("'{}' is an absolute path: one that begins with '/'", self.key)))
+            }
+        }
+    }
+
+    /// The keys and values of a table with keys of the user's own; `otherwise` is what to write if this is none.
+    pub(super) fn entries(&self, otherwise: &str) -> Result<Vec<(String, Value<'_>)>, Mistake> {
+        let table = self.value.get_ref().as_table().ok_or_else(|| self.mistake(otherwise))?;
+        let entry = |(key, value): (&Spanned<_>, &Spanned<_>)| {
+            let key = AsRef::<str>::as_ref(key.get_ref()).to_owned();
+            (key.clone(), Value { value: Spanned::clone(value), key })
+        };
+        Ok(table.iter().map(entry).collect())
+    }
+
     pub(super) fn list(&self) -> Result<Vec<Value<'_>>, Mistake> {
         let list = self.value.get_ref().as_array();
         let list = list.ok_or_else(|| self.mistake(&format!("'{}' is a list", self.key)))?;
@@ -119,7 +154,8 @@ impl Value<'_> {
         let at = self.value.span().start;
         match self.value.get_ref().as_table() {
             Some(table) => Ok(Fields { table: Table::Inner(table), at, known: Vec::new(), name }),
-            None => Err(self.mistake(&format!("write [[{name}]] before its keys"))),
+            None if name == "peer" => Err(self.mistake("write [[peer]] before its keys")),
+            None => Err(self.mistake(&format!("write [{name}] before its keys"))),
         }
     }
 }

@@ -51,6 +51,12 @@ fn scale(number: &str, factor: u64) -> Option<u64> {
     (scaled < u64::MAX as f64).then_some(scaled as u64)
 }
 
+/// Whether a peer's name can be the name of its directory, and of itself in a command.
+pub(super) fn is_name(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=super::NAME_MAX).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(good)
+}
+
 /// The candidate with the fewest changed, missing or added letters.
 pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> &'a str {
     candidates.iter().min_by_key(|candidate| distance(word, candidate)).copied().unwrap_or("")

@@ -3,18 +3,14 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use udpx_proto::Code;
 
-use super::{Daemon, DaemonError, DaemonEvent, SHUTDOWN_EVERY};
+use super::{DaemonError, check};
 use crate::bug;
-use crate::conductor::{Conductor, ControlSocket};
-use crate::config::{Config, Rights};
-use crate::identity;
+use crate::conductor::Conductor;
+use crate::config::Config;
 use crate::notify::Notifier;
 
 /// Receives files over UDP, encrypted and verified.
@@ -90,132 +86,12 @@ fn is_journal() -> bool {
 
 fn run(path: &Path) -> Result<(), DaemonError> {
     let mut manager = Notifier::from_environment();
-    let (shutdown, hangup) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    for (signal, flag) in [(SIGTERM, &shutdown), (SIGINT, &shutdown), (SIGHUP, &hangup)] {
-        signal_hook::flag::register(signal, flag.clone())
-            .map_err(|error| DaemonError::System(format!("Signal {signal} cannot be handled: {error}.")))?;
-    }
-    let config = Config::load(path)?;
-    // First of all: a second daemon ends here, before it touches anything of the one that runs.
-    let socket = ControlSocket::take(&config)?;
-    let secret = identity::load_or_create(&config.identity)?;
-    let mut daemon = Daemon::start_as(&config, secret, "its udpxd.toml")?;
-    for address in daemon.listening() {
-        tracing::info!(%address, key = identity::key_text(&daemon.key()), "listening");
-    }
-    if config.peers.is_empty() {
-        tracing::warn!("no [[peer]] is configured, so nothing will be taken, and only loopback is bound");
-    }
-    let mut watch = daemon.watch();
-    if socket.is_none() {
-        tracing::info!(
-            "no control socket: it is switched off, or neither /run/udpx nor XDG_RUNTIME_DIR can be used"
-        );
-    }
-    let conductor = socket.map(|socket| {
-        tracing::info!(path = ?socket.path(), "control socket");
-        Conductor::start(socket, &config, daemon.key())
-    });
-    let conductor = conductor
-        .transpose()
-        .map_err(|error| DaemonError::System(format!("The control socket cannot be served: {error}.")))?;
-    conductor.iter().for_each(|conductor| watch.add(conductor.beat()));
-    manager.ready(&status(&daemon, &config));
-    while !shutdown.load(Ordering::Relaxed) {
-        if let Some(event) = daemon.next_event(SHUTDOWN_EVERY)? {
-            log(&event);
-            conductor.iter().for_each(|conductor| conductor.tell(&event));
-        }
-        if hangup.swap(false, Ordering::Relaxed) {
-            manager.reloading();
-            manager.ready(&reload(path, &mut daemon, conductor.as_ref()));
-        }
-        manager.feed(|| watch.stuck());
-    }
-    tracing::info!("stopping");
-    manager.stopping();
-    drop(conductor);
-    daemon.stop();
-    Ok(())
-}
-
-/// Reads the configuration anew and takes over what can be changed while running; returns the new status.
-fn reload(path: &Path, daemon: &mut Daemon, conductor: Option<&Conductor>) -> String {
-    let loaded = Config::load(path).map_err(DaemonError::from);
-    let done = loaded.and_then(|config| daemon.reload(&config).map(|waiting| (config, waiting)));
-    match done {
-        Ok((config, waiting)) => {
-            conductor.iter().for_each(|conductor| conductor.tell_settings(&config));
-            tracing::info!(peers = config.peers.len(), "took over the peers of the configuration");
-            for key in &waiting {
-                tracing::warn!(key, "this change needs a restart: systemctl restart udpxd");
-            }
-            match waiting.is_empty() {
-                true => status(daemon, &config),
-                false => {
-                    format!("{} A restart is needed for: {}.", status(daemon, &config), waiting.join(", "))
-                }
-            }
-        }
-        Err(error) => {
-            tracing::error!(%error, "the configuration was not taken over; the former one stays in force");
-            format!("Running on the former configuration: {error}")
-        }
-    }
-}
-
-fn status(daemon: &Daemon, config: &Config) -> String {
-    let addresses: Vec<_> = daemon.listening().iter().map(ToString::to_string).collect();
-    format!("Receiving on {}; peers configured: {}.", addresses.join(", "), config.peers.len())
-}
-
-fn log(event: &DaemonEvent) {
-    match event {
-        DaemonEvent::Connected { peer, from, .. } => tracing::info!(peer, %from, "connected"),
-        DaemonEvent::Disconnected { peer, from, code, text, .. } => {
-            tracing::info!(peer, %from, code = code.kind(), ?text, "disconnected");
-        }
-        DaemonEvent::Refused { key, from } => {
-            tracing::warn!(key = identity::key_text(key), %from, "refused a key that is not configured");
-        }
-        DaemonEvent::Received { peer, file } => {
-            let digest = file.digest_hex();
-            let (path, bytes, seconds) = (&file.path, file.bytes, file.seconds);
-            tracing::info!(peer, ?path, bytes, seconds, digest, "received");
-        }
-        DaemonEvent::Sent { peer, path, bytes } => tracing::info!(peer, ?path, bytes, "sent"),
-        DaemonEvent::NotSent { peer, path, code, text } => {
-            tracing::warn!(peer, ?path, code = code.kind(), ?text, "not sent");
-        }
-        DaemonEvent::Failed { peer, path, code, text } => {
-            tracing::warn!(peer, ?path, code = code.kind(), ?text, "not received");
-        }
-        DaemonEvent::Tally(_) => {}
-    }
+    Conductor::start(path)?.run(&mut manager)
 }
 
 fn check(path: &Path) -> Result<(), DaemonError> {
     let config = Config::load(path)?;
-    for address in config.listen_addresses() {
-        println!("listens on {address}");
-    }
-    for peer in &config.peers {
-        let (name, place) = (&peer.name, config.inbox_of(peer));
-        let Rights { write, read, list } = peer.rights;
-        if write {
-            println!("takes files of {name} into {}", place.display());
-        }
-        if read {
-            println!("gives {name} files from {}", place.display());
-        }
-        if list {
-            println!("lists {} for {name}", place.display());
-        }
-    }
-    match config.control.socket() {
-        Some(socket) => println!("control socket {}", socket.display()),
-        None => println!("no control socket"),
-    }
+    check::meaning(&config).iter().for_each(|line| println!("{line}"));
     println!("{} is valid", path.display());
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! A daemon: an engine that receives what the configured peers send.
 
+mod check;
 pub mod command;
+mod places;
 
-use std::fs::DirBuilder;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,16 +14,16 @@ use udpx_control::server::BindError;
 use udpx_proto::Code;
 use udpx_proto::handshake::{PublicKey, StaticSecret};
 
-use crate::config::{Config, ConfigError, Peer, Sink};
-use crate::engine::access::{Access, Peers};
+use crate::config::{Config, ConfigError, Sink};
+use crate::engine::access::Peers;
 use crate::engine::report::{Command, Report};
 use crate::engine::{EngineConfig, EngineHandle};
 use crate::identity::{self, IdentityError};
+use crate::jobs::LedgerError;
 use crate::liveness::Watch;
 use crate::report::{FileSummary, SessionCounters, SocketReport, Tally};
-use crate::storage::orphans::remove_orphans;
-use crate::storage::vault::{NullVault, RootVault, Vault, VaultError};
-use crate::transfer::take::Place;
+use crate::storage::Bell;
+use crate::storage::vault::VaultError;
 
 /// Why a daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +52,9 @@ pub enum DaemonError {
     /// There is no control socket.
     #[error("{0} The setting is: control.")]
     Control(#[from] BindError),
+    /// There is no job table.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The engine's thread ended though nobody wanted it to.
     #[error("The engine has stopped by itself; this is a bug: please report it with the log.")]
     EngineGone,
@@ -69,6 +71,7 @@ impl DaemonError {
             Self::Bind(_) => Code::Io,
             Self::Control(BindError::NotASocket(_) | BindError::PathTooLong(_)) => Code::Config,
             Self::Control(_) => Code::Io,
+            Self::Ledger(error) => error.code(),
             Self::EngineGone => Code::Bug,
         }
     }
@@ -176,11 +179,19 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`].
     pub fn start_as(config: &Config, secret: StaticSecret, config_name: &str) -> Result<Self, DaemonError> {
-        let peers = accesses(config)?;
-        for access in peers.iter().filter(|_| config.sink == Sink::Files) {
-            for orphan in remove_orphans(&access.place.root).unwrap_or_default() {
-                tracing::info!(?orphan, "removed what a killed daemon had not finished");
-            }
+        Self::start_with(config, secret, config_name, None)
+    }
+
+    /// The same; `bell` rings when there is something to be taken by [`try_next`](Self::try_next).
+    pub(crate) fn start_with(
+        config: &Config,
+        secret: StaticSecret,
+        config_name: &str,
+        bell: Option<Bell>,
+    ) -> Result<Self, DaemonError> {
+        let peers = places::accesses(config)?;
+        if config.sink == Sink::Files {
+            places::sweep(&peers);
         }
         let key = secret.public();
         let engine = EngineHandle::start(EngineConfig {
@@ -191,6 +202,7 @@ impl Daemon {
             receive_buffer: config.receive_buffer,
             gso: config.gso,
             mtu_max: config.mtu_max,
+            bell,
             #[cfg(test)]
             inject: None,
         });
@@ -203,13 +215,13 @@ impl Daemon {
         Ok(Self { engine, key, config: config.clone(), config_name: config_name.into() })
     }
 
-    /// Takes over the peers and inboxes of a changed configuration; sessions of peers who lost something by it are
+    /// Takes over the peers, inboxes and roots of a changed configuration; sessions of peers who lost something by it are
     /// closed. Returns the keys of other settings that differ: those are in force only after a restart.
     ///
     /// # Errors
     /// [`DaemonError`]; then everything stays as it was.
     pub fn reload(&mut self, config: &Config) -> Result<Vec<&'static str>, DaemonError> {
-        let peers = Peers::new(accesses(config)?, self.config_name.clone());
+        let peers = Peers::new(places::accesses(config)?, self.config_name.clone());
         if !self.engine.send(Command::Admit(peers)) {
             return Err(DaemonError::System("The engine is too busy to take new peers; try again.".into()));
         }
@@ -218,6 +230,7 @@ impl Daemon {
         for (key, same) in [
             ("listen", old.listen_addresses() == config.listen_addresses()),
             ("identity", old.identity == config.identity),
+            ("state", old.state_directory() == config.state_directory()),
             ("control", old.control == config.control),
             ("staging", old.staging == config.staging),
             ("rcvbuf", old.receive_buffer == config.receive_buffer),
@@ -253,9 +266,25 @@ impl Daemon {
     /// [`DaemonError::EngineGone`].
     pub fn next_event(&self, timeout: Duration) -> Result<Option<DaemonEvent>, DaemonError> {
         match self.engine.next(timeout) {
-            Ok(report) => Ok(report.and_then(event)),
+            Ok(report) => Ok(report.and_then(|report| match notice(report) {
+                Notice::Event(event) => Some(*event),
+                Notice::Call(_) => None,
+            })),
             Err(_) => Err(DaemonError::EngineGone),
         }
+    }
+
+    /// What happened next, sessions that this daemon opened itself included; `None` if nothing has.
+    pub(crate) fn try_next(&self) -> Result<Option<Notice>, DaemonError> {
+        match self.engine.try_next() {
+            Ok(report) => Ok(report.map(notice)),
+            Err(_) => Err(DaemonError::EngineGone),
+        }
+    }
+
+    /// Its engine, for sessions that it opens itself.
+    pub(crate) fn engine(&self) -> &EngineHandle {
+        &self.engine
     }
 
     /// Closes all sessions and removes unfinished files.
@@ -281,8 +310,16 @@ pub fn run(
     Ok(())
 }
 
-fn event(report: Report) -> Option<DaemonEvent> {
-    Some(match report {
+/// What a daemon is told by its engine.
+pub(crate) enum Notice {
+    /// About sessions that peers opened, or all of them.
+    Event(Box<DaemonEvent>),
+    /// About one that this daemon opened.
+    Call(Report),
+}
+
+fn notice(report: Report) -> Notice {
+    Notice::Event(Box::new(match report {
         Report::Arrived { session, peer, from } => DaemonEvent::Connected { session, peer, from },
         Report::Unknown { key, from } => DaemonEvent::Refused { key, from },
         Report::Left { session, peer, from, failure, socket, counters } => {
@@ -298,37 +335,16 @@ fn event(report: Report) -> Option<DaemonEvent> {
         Report::NotSent { peer, path, failure } => {
             DaemonEvent::NotSent { peer, path, code: failure.code, text: failure.text }
         }
-        // Those of sessions that a daemon opens itself.
-        Report::Connected { .. }
+        other @ (Report::Connected { .. }
         | Report::ConnectFailed { .. }
         | Report::File { .. }
         | Report::Answer { .. }
         | Report::Quiet { .. }
-        | Report::Ended { .. } => return None,
-    })
-}
-
-fn accesses(config: &Config) -> Result<Vec<Access>, DaemonError> {
-    config.peers.iter().map(|peer| access(config, peer)).collect()
-}
-
-fn access(config: &Config, peer: &Peer) -> Result<Access, DaemonError> {
-    let (vault, root): (Arc<dyn Vault>, PathBuf) = match config.sink {
-        Sink::Null => (Arc::new(NullVault), PathBuf::from("/dev/null")),
-        Sink::Files => {
-            let root = config.inbox_of(peer);
-            let opened = open_inbox(&root);
-            let opened = opened.map_err(|error| DaemonError::Inbox { peer: peer.name.clone(), error })?;
-            (Arc::new(opened.with_file_mode(INBOX_FILE_MODE)), root)
-        }
-    };
-    Ok(Access {
-        key: peer.key,
-        name: peer.name.clone(),
-        plain: peer.plain,
-        rights: peer.rights,
-        place: Place { vault, root },
-    })
+        | Report::Ended { .. }
+        // No daemon has given tickets away.
+        | Report::Barred { .. }
+        | Report::Arriving { .. }) => return Notice::Call(other),
+    }))
 }
 
 fn remedy_of_bind(error: &io::Error) -> &'static str {
@@ -343,22 +359,6 @@ fn remedy_of_bind(error: &io::Error) -> &'static str {
     }
 }
 
-fn open_inbox(root: &Path) -> Result<RootVault, VaultError> {
-    let made = DirBuilder::new().recursive(true).mode(INBOX_MODE).create(root);
-    match RootVault::open(root) {
-        // Then the reason why it could not be made says more.
-        Err(VaultError::NotFound(path)) => match made {
-            Err(error) => Err(VaultError::Io { path, action: "created", error }),
-            Ok(()) => Err(VaultError::NotFound(path)),
-        },
-        opened => opened,
-    }
-}
-
-/// The set-gid bit comes from the directory above, where that has it: mkdir(2) itself doesn't give it.
-const INBOX_MODE: u32 = 0o770;
-/// For the group of the directory.
-const INBOX_FILE_MODE: u32 = 0o660;
 /// How soon a daemon notices that it shall end.
 const SHUTDOWN_EVERY: Duration = Duration::from_millis(100);
 

@@ -1,58 +1,33 @@
 //! Sending and fetching files, listing and pinging from the caller's own process, without a daemon.
 //!
-//! ```text
-//! push, pull ──► job: files under way ─┐
-//!                                      ├─► link: engine, addresses, a session that is sought again ──► peer
-//! list, ping ──► ask ──────────────────┘
-//! ```
+//! An engine is started for one errand ([`crate::calls`]), which is driven here until it is over.
 
-mod ask;
-mod files;
-mod job;
-mod link;
-mod progress;
-mod pull;
-mod push;
-mod wording;
+mod drive;
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::Instant;
 
 use udpx_proto::handshake::{PublicKey, StaticSecret};
-use udpx_proto::{Code, RatePolicy};
+use udpx_proto::messages::IfExists;
 
-pub use self::ask::{PING_BYTES_MAX, PING_BYTES_MIN, Ping, PingSummary, list, ping};
-pub use self::pull::{PullFile, PullRequest, pull};
-pub use self::push::{PushFile, PushRequest, push};
-use crate::report::{FileSummary, JobError};
+use self::drive::{Room, drive};
+use crate::calls::{Echoes, Fetching, ListAsk, Offering, Run};
+pub use crate::calls::{
+    Event, PING_BYTES_MAX, PING_BYTES_MIN, Ping, PingSummary, PullFile, PushFile, Way, resolve,
+};
+use crate::report::{JobError, Summary};
+use crate::storage::listing::Listing;
 
-/// Whom to call, as whom, and how.
+/// Whom to call, how, as whom, and until when.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What errors call the peer; by its address if empty.
-    pub host: String,
-    /// Addresses of the peer: the first that answers is used.
-    pub addresses: Vec<SocketAddr>,
-    /// The peer's key.
-    pub peer: PublicKey,
+    /// Whom, and how.
+    pub way: Way,
     /// This end's key.
     pub identity: StaticSecret,
-    /// How fast this end sends.
-    pub policy: RatePolicy,
-    /// File data goes unencrypted if the peer allows it.
-    pub plain: bool,
-    /// Segmentation offload.
-    pub gso: bool,
-    /// Largest IP packet to try, bytes.
-    pub mtu_max: u16,
-    /// How long the first answer may take.
-    pub connect_timeout: Duration,
-    /// How long to go on without any answer after the last one.
-    pub give_up_after: Duration,
-    /// Set by anyone to stop: the job fails with [`Code::Interrupted`].
+    /// Set by anyone to stop: the call fails with [`Code::Interrupted`](udpx_proto::Code::Interrupted).
     pub cancel: Arc<AtomicBool>,
 }
 
@@ -60,116 +35,102 @@ impl Call {
     /// With the usual settings.
     #[must_use]
     pub fn new(peer: PublicKey, addresses: Vec<SocketAddr>, identity: StaticSecret) -> Self {
+        Self { way: Way::new(peer, addresses), identity, cancel: Arc::default() }
+    }
+}
+
+/// What to send, where, and how.
+#[derive(Clone, Debug)]
+pub struct PushRequest {
+    /// The files, whose base names must differ.
+    pub files: Vec<PushFile>,
+    /// To whom.
+    pub call: Call,
+    /// Root at the receiver; empty for its default.
+    pub root: String,
+    /// Path beneath the root. Empty, or ending in a slash: a directory, in which each file gets its base name.
+    pub path: Vec<u8>,
+    /// Streams of each file; by its size if `None`.
+    pub streams: Option<u16>,
+    /// What to do when a destination exists.
+    pub if_exists: IfExists,
+    /// Who asks: told to the receiver, and proves nothing.
+    pub user: String,
+}
+
+impl PushRequest {
+    /// A request with the usual settings and no file yet.
+    #[must_use]
+    pub fn new(peer: PublicKey, addresses: Vec<SocketAddr>, identity: StaticSecret) -> Self {
         Self {
-            host: String::new(),
-            addresses,
-            peer,
-            identity,
-            policy: RatePolicy::Adaptive,
-            plain: false,
-            gso: true,
-            mtu_max: 9000,
-            connect_timeout: Duration::from_secs(10),
-            give_up_after: Duration::from_secs(60),
-            cancel: Arc::default(),
+            files: Vec::new(),
+            call: Call::new(peer, addresses, identity),
+            root: String::new(),
+            path: Vec::new(),
+            streams: None,
+            if_exists: IfExists::Replace,
+            user: String::new(),
         }
     }
 }
 
-/// What happens while files are sent or fetched, and while echoes are asked for.
+/// What to fetch, from whom, and where it goes.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// An address is being tried.
-    Connecting {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// A session is open.
-    Connected {
-        /// The address that answered.
-        address: SocketAddr,
-        /// Time from question to answer, microseconds.
-        rtt_us: u64,
-    },
-    /// An echo came back, byte for byte.
-    Echo {
-        /// Which one, from 0.
-        number: u32,
-        /// Its bytes.
-        bytes: usize,
-        /// Its round trip, microseconds.
-        rtt_us: u64,
-    },
-    /// The receiver, which is this machine in a pull, takes a file.
-    Accepted {
-        /// Its place in the request.
-        file: usize,
-        /// The path that it will have.
-        path: PathBuf,
-    },
-    /// Bytes were written at the receiver.
-    Progress {
-        /// Bytes of all files so far; durable or handed to its file system.
-        bytes: u64,
-        /// Bytes of all files.
-        total: u64,
-        /// Bits of files a second, over the last two seconds; 0 too while it is not known.
-        rate_bps: u64,
-        /// Smoothed round trip, microseconds.
-        rtt_us: u64,
-        /// Share of packets taken for lost so far, 0 to 1.
-        loss: f64,
-        /// All that is left to do is to make files durable.
-        syncing: bool,
-    },
-    /// The peer has not been heard for a while.
-    Quiet {
-        /// How long.
-        silent_for: Duration,
-    },
-    /// The session was lost; unfinished files begin anew on another.
-    Retry {
-        /// Why.
-        text: String,
-    },
-    /// All bytes of a file are there; the receiver makes it durable.
-    Syncing {
-        /// Its place in the request.
-        file: usize,
-    },
-    /// A file is durable.
-    FileDone(FileSummary),
-    /// A file failed; the others go on.
-    FileFailed {
-        /// Its place in the request.
-        file: usize,
-        /// Why.
-        error: JobError,
-    },
+pub struct PullRequest {
+    /// The files.
+    pub files: Vec<PullFile>,
+    /// From whom.
+    pub call: Call,
+    /// Streams that are wished for each file; by its size if `None`.
+    pub streams: Option<u16>,
+    /// What to do when a destination exists.
+    pub if_exists: IfExists,
+    /// Permission bits that no file gets, as umask(2) has them.
+    pub umask: u32,
 }
 
-/// The addresses of a host: a name, an address, or `address:port` (`[address]:port` for IPv6), whose port then wins.
+/// Sends the files and returns when all are durable. `events` is called on this thread.
 ///
 /// # Errors
-/// [`Code::Unreachable`] if there is no such host.
-pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, JobError> {
-    if let Ok(address) = host.parse::<SocketAddr>() {
-        return Ok(vec![address]);
-    }
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    let found = (bare, port).to_socket_addrs();
-    let found: Vec<SocketAddr> = found.map(Iterator::collect).map_err(|error| {
-        JobError::new(Code::Unreachable, format!("the host {host:?} is not known ({error})"), CHECK_NAME)
-    })?;
-    if found.is_empty() {
-        return Err(JobError::new(
-            Code::Unreachable,
-            format!("the host {host:?} has no address"),
-            CHECK_NAME,
-        ));
-    }
-    Ok(found)
+/// [`JobError`]: that of the only file, the common code if all failed alike,
+/// [`Code::Partly`](udpx_proto::Code::Partly) if some arrived.
+pub fn push(request: PushRequest, events: &mut dyn FnMut(Event)) -> Result<Summary, JobError> {
+    let PushRequest { files, call, root, path, streams, if_exists, user } = request;
+    let offering = Offering { root, path, streams, if_exists, user };
+    let files = files.iter().map(|file| offering.file(file)).collect();
+    let run = Run::new(call.way.clone(), ERRAND, files, Instant::now())?;
+    drive(call, Room::LITTLE, run, events)?.into_outcome()
 }
 
-const CHECK_NAME: &str = "Check its name, or give its address.";
+/// Fetches the files and returns when all are durable here. `events` is called on this thread.
+///
+/// # Errors
+/// [`JobError`], as with [`push`].
+pub fn pull(request: PullRequest, events: &mut dyn FnMut(Event)) -> Result<Summary, JobError> {
+    let PullRequest { files, call, streams, if_exists, umask } = request;
+    let fetching = Fetching { streams, if_exists, umask };
+    let files = files.iter().map(|file| fetching.file(file)).collect::<Result<_, _>>()?;
+    let run = Run::new(call.way.clone(), ERRAND, files, Instant::now())?;
+    drive(call, Room::FILES, run, events)?.into_outcome()
+}
+
+/// Lists a directory of the peer: `path` beneath its root `root`, both empty for the default root itself.
+///
+/// # Errors
+/// [`JobError`]: no session came about, or what the peer says against it.
+pub fn list(call: Call, root: &str, path: &[u8], events: &mut dyn FnMut(Event)) -> Result<Listing, JobError> {
+    let ask = ListAsk::new(call.way.clone(), ERRAND, root, path, Instant::now())?;
+    drive(call, Room::LITTLE, ask, events)?.into_outcome()
+}
+
+/// Asks for echoes; `events` hears of each. Ends early when the call is cancelled: what came is told all the same.
+///
+/// # Errors
+/// [`JobError`]: no session came about, it was lost, or an echo differs from what was sent.
+pub fn ping(call: Call, ping: Ping, events: &mut dyn FnMut(Event)) -> Result<PingSummary, JobError> {
+    let echoes = Echoes::new(call.way.clone(), ERRAND, ping, Instant::now())?;
+    drive(call, Room::LITTLE, echoes, events)?.into_outcome()
+}
+
+/// The only errand of its engine.
+const ERRAND: u32 = 1;

@@ -1,5 +1,7 @@
-//! Who may do what here: the peers of the configuration by their keys.
+//! Who may do what here: the peers by their keys, and the roots of each with the rights that hold in them.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use udpx_proto::handshake::{Directory, Psk, PublicKey, TicketId};
@@ -8,28 +10,98 @@ use udpx_proto::{Code, Time};
 use super::Engine;
 use super::association::Association;
 use super::driver::Peer;
-use crate::config::Rights;
+use crate::config::{INBOX, NAME_MAX, Rights};
+use crate::storage::vault::Vault;
 use crate::transfer::Failure;
 use crate::transfer::take::Place;
 
-/// A peer of the configuration.
+/// A peer that may do something here.
 #[derive(Clone)]
 pub(crate) struct Access {
     pub(crate) key: PublicKey,
     pub(crate) name: String,
     /// Its bulk data may come unencrypted.
     pub(crate) plain: bool,
+    /// Where it may do something. The first is the default: the one that is meant where a request names none.
+    pub(crate) roots: Vec<Root>,
+}
+
+/// A place with a name, and what one peer may do there.
+#[derive(Clone)]
+pub(crate) struct Root {
+    pub(crate) name: String,
     pub(crate) rights: Rights,
-    pub(crate) place: Place,
+    pub(crate) path: PathBuf,
+    /// How it is reached; or why it cannot be, as a sentence for the peer: a disk that is not there.
+    pub(crate) vault: Result<Arc<dyn Vault>, String>,
 }
 
 impl Access {
     /// Whether a session that was opened with these rights may go on with those.
     fn allows(&self, session: &Self) -> bool {
-        self.name == session.name
-            && self.plain == session.plain
-            && self.place.root == session.place.root
-            && Right::ALL.iter().all(|&right| self.has(right) || !session.has(right))
+        let kept = |old: &Root| {
+            let new = self.roots.iter().find(|new| new.name == old.name && new.path == old.path);
+            Right::ALL.iter().all(|&right| !old.has(right) || new.is_some_and(|new| new.has(right)))
+        };
+        self.name == session.name && self.plain == session.plain && session.roots.iter().all(kept)
+    }
+
+    /// The place that a request means, if the peer may do that there.
+    ///
+    /// # Errors
+    /// What it is to be told.
+    pub(crate) fn place(&self, root: &str, right: Right) -> Result<Place, Failure> {
+        let found = match root {
+            "" => self.roots.first(),
+            name => self.roots.iter().find(|root| root.name == name),
+        };
+        // What it may do nothing with is none of its business.
+        let found = found.filter(|found| root.is_empty() || found.rights.any());
+        let Some(found) = found else {
+            return Err(Failure::new(Code::Refused, self.unknown(root)));
+        };
+        if !found.has(right) {
+            return Err(Failure::new(Code::Refused, self.missing(found, right)));
+        }
+        match &found.vault {
+            Ok(vault) => Ok(Place { vault: vault.clone(), root: found.path.clone() }),
+            Err(problem) => Err(Failure::new(Code::Io, problem.clone())),
+        }
+    }
+
+    fn unknown(&self, root: &str) -> String {
+        let usable: Vec<_> =
+            self.roots.iter().filter(|root| root.rights.any()).map(|root| format!("{root:?}")).collect();
+        // Of a name that nothing can have, nothing is repeated.
+        let called = if (1..=NAME_MAX).contains(&root.len()) { format!(" {root:?}") } else { String::new() };
+        match usable.as_slice() {
+            [] => format!(
+                "You may use no root of this machine. On it, set in its udpxd.toml, under [[peer]] name = {:?}: write = true",
+                self.name
+            ),
+            usable => {
+                let usable = usable.join(", ");
+                format!("You may use no root{called} of this machine; use one of yours: {usable}.")
+            }
+        }
+    }
+
+    fn missing(&self, root: &Root, right: Right) -> String {
+        let (name, word, peer) = (&root.name, right.word(), &self.name);
+        let set = match name.as_str() {
+            INBOX => format!("{word} = true"),
+            name => format!("roots.{name} = {:?}", right.added_to(root.rights).words()),
+        };
+        format!(
+            "This machine gives you no {word} on {name:?}. On it, set in its udpxd.toml, under [[peer]] name = {peer:?}: {set}"
+        )
+    }
+}
+
+impl Root {
+    /// The root where a peer's files arrive.
+    pub(crate) fn inbox(rights: Rights, place: Place) -> Self {
+        Self { name: INBOX.into(), rights, path: place.root, vault: Ok(place.vault) }
     }
 
     fn has(&self, right: Right) -> bool {
@@ -39,24 +111,16 @@ impl Access {
             Right::List => self.rights.list,
         }
     }
+}
 
-    /// Whether the peer may do it.
-    ///
-    /// # Errors
-    /// What it is to be told.
-    pub(crate) fn check(&self, right: Right) -> Result<(), Failure> {
-        if self.has(right) {
-            return Ok(());
-        }
-        let (name, word) = (&self.name, right.word());
-        let text = format!(
-            "This machine gives you no {word}. In its udpxd.toml, add under [[peer]] name = \"{name}\": {word} = true"
-        );
-        Err(Failure::new(Code::Refused, text))
+/// As its peer is told of it: `"disk" (read, list)`.
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ({})", self.name, self.rights.words().join(", "))
     }
 }
 
-/// What a peer may do with its directory.
+/// What a peer may do in a root.
 #[derive(Copy, Clone, Debug)]
 pub(crate) enum Right {
     Write,
@@ -66,6 +130,14 @@ pub(crate) enum Right {
 
 impl Right {
     const ALL: [Self; 3] = [Self::Write, Self::Read, Self::List];
+
+    fn added_to(self, rights: Rights) -> Rights {
+        match self {
+            Self::Write => Rights { write: true, ..rights },
+            Self::Read => Rights { read: true, ..rights },
+            Self::List => Rights { list: true, ..rights },
+        }
+    }
 
     /// Its name in the configuration.
     fn word(self) -> &'static str {
@@ -77,12 +149,9 @@ impl Right {
     }
 }
 
-impl std::fmt::Debug for Access {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Access")
-            .field("name", &self.name)
-            .field("root", &self.place.root)
-            .finish_non_exhaustive()
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("name", &self.name).field("roots", &self.roots).finish_non_exhaustive()
     }
 }
 
@@ -105,12 +174,13 @@ impl Peers {
 }
 
 impl Engine {
-    /// Replaces the peers. Sessions of those who lost something are closed; the others go on.
+    /// Replaces the peers. Sessions of those who lost something are closed; the others go on, with what they won, and
+    /// those that a ticket opened.
     pub(super) fn admit(&mut self, peers: Peers, now: Time) {
         for driver in self.associations.iter_mut().flatten().filter_map(Association::driver) {
-            if let Peer::Known(access) = &driver.peer {
+            if let (Peer::Known(access), None) = (&driver.peer, &driver.guest) {
                 match peers.find(&access.key) {
-                    Some(new) if new.allows(access) => {}
+                    Some(new) if new.allows(access) => driver.peer = Peer::Known(new.clone()),
                     Some(_) => driver.close(Code::TryAgain, "What you may do here has changed.", now),
                     None => driver.close(Code::Refused, "You may not write here any more.", now),
                 }
@@ -131,5 +201,78 @@ impl Directory for Peers {
 
     fn plain_ok(&self, peer: &PublicKey) -> bool {
         self.find(peer).is_some_and(|access| access.plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::vault::NullVault;
+
+    fn root(name: &str, rights: Rights) -> Root {
+        let path = PathBuf::from("/srv").join(name);
+        Root { name: name.into(), rights, path, vault: Ok(Arc::new(NullVault)) }
+    }
+
+    fn access(roots: Vec<Root>) -> Access {
+        Access { key: PublicKey([1; 32]), name: "alice".into(), plain: false, roots }
+    }
+
+    const WRITE: Rights = Rights { write: true, read: false, list: false };
+    const LIST: Rights = Rights { write: false, read: false, list: true };
+
+    fn told(access: &Access, root: &str, right: Right) -> String {
+        access.place(root, right).err().unwrap().text
+    }
+
+    #[test]
+    fn a_request_gets_its_root_and_nothing_else() {
+        let peer = access(vec![root(INBOX, WRITE), root("disk", LIST), root("none", Rights::NONE)]);
+        assert_eq!(peer.place("", Right::Write).unwrap().root, PathBuf::from("/srv/inbox"));
+        assert_eq!(peer.place(INBOX, Right::Write).unwrap().root, PathBuf::from("/srv/inbox"));
+        assert_eq!(peer.place("disk", Right::List).unwrap().root, PathBuf::from("/srv/disk"));
+        let yours = "use one of yours: \"inbox\" (write), \"disk\" (list).";
+        for unknown in ["none", "nothing"] {
+            let text = format!("You may use no root {unknown:?} of this machine; {yours}");
+            assert_eq!(told(&peer, unknown, Right::Read), text);
+        }
+        assert!(
+            told(&access(Vec::new()), "", Right::List).starts_with("You may use no root of this machine")
+        );
+    }
+
+    #[test]
+    fn a_missing_right_is_told_with_the_line_that_grants_it() {
+        let peer = access(vec![root(INBOX, WRITE), root("disk", LIST)]);
+        let set = "On it, set in its udpxd.toml, under [[peer]] name = \"alice\"";
+        for asked in ["", INBOX] {
+            let text = format!("This machine gives you no read on \"inbox\". {set}: read = true");
+            assert_eq!(told(&peer, asked, Right::Read), text);
+        }
+        let text =
+            format!("This machine gives you no write on \"disk\". {set}: roots.disk = [\"write\", \"list\"]");
+        assert_eq!(told(&peer, "disk", Right::Write), text);
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_reached_says_why() {
+        let lost = Root { vault: Err("\"disk\" is not there.".into()), ..root("disk", LIST) };
+        let failure = access(vec![lost]).place("disk", Right::List).err().unwrap();
+        assert_eq!((failure.code, failure.text.as_str()), (Code::Io, "\"disk\" is not there."));
+    }
+
+    #[test]
+    fn a_session_ends_when_its_peer_loses_something_and_not_when_it_wins() {
+        let before = access(vec![root(INBOX, WRITE), root("disk", LIST)]);
+        assert!(before.allows(&before));
+        let more =
+            access(vec![root(INBOX, WRITE), root("disk", Right::Read.added_to(LIST)), root("new", WRITE)]);
+        assert!(more.allows(&before) && !before.allows(&more));
+        assert!(!access(vec![root(INBOX, WRITE)]).allows(&before));
+        let moved = Root { path: "/elsewhere".into(), ..root("disk", LIST) };
+        assert!(!access(vec![root(INBOX, WRITE), moved]).allows(&before));
+        // Where it could do nothing it has lost nothing.
+        let useless = access(vec![root(INBOX, WRITE), root("disk", LIST), root("none", Rights::NONE)]);
+        assert!(before.allows(&useless));
     }
 }

@@ -85,10 +85,11 @@ impl Engine {
         address: SocketAddr,
         policy: RatePolicy,
         plain: bool,
+        mtu_max: u16,
     ) -> SessionConfig {
         SessionConfig {
             plain,
-            ip_mtu_max: self.params.mtu_max.min(established.peer_params.mtu_max),
+            ip_mtu_max: mtu_max.min(established.peer_params.mtu_max),
             ip_headers: if address.is_ipv4() { 28 } else { 48 },
             policy,
             staging_budget: self.params.staging_credit,
@@ -147,6 +148,7 @@ impl Engine {
             }
         }
         self.end_unplaced(now);
+        self.rouse_superseded();
         self.tell_tally();
     }
 

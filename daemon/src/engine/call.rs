@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use udpx_proto::handshake::{Credential, Initiator, InitiatorConfig, Params, Progress};
 use udpx_proto::{Code, Session, Time};
-use udpx_udp::Socket;
+use udpx_udp::{Socket, SocketOptions};
 
 use super::Engine;
 use super::association::Association;
@@ -44,11 +44,11 @@ impl Opening {
     fn failure(&self, now: Time) -> Option<Failure> {
         let address = self.connect.address;
         if self.refused {
-            let text = format!(
-                "Nothing listens on UDP port {} of {}: start udpxd there.",
-                address.port(),
-                address.ip()
-            );
+            let remedy = match self.has_ticket() {
+                true => "; the command that printed the ticket has ended: run it again there for a new one.",
+                false => ": start udpxd there.",
+            };
+            let text = format!("Nothing listens on UDP port {} of {}{remedy}", address.port(), address.ip());
             return Some(Failure::new(Code::Unreachable, text));
         }
         if self.incompatible {
@@ -65,11 +65,22 @@ impl Opening {
                 format!("{address} speaks versions {versions:?} of the protocol; this machine speaks 1.");
             return Some(Failure::new(Code::Protocol, text));
         }
+        let causes = match self.has_ticket() {
+            true => {
+                "the command that printed the ticket still runs there, that the ticket is not a used or expired one"
+            }
+            false => "udpxd runs there, that the key is right",
+        };
+        let port = address.port();
         let text = format!(
-            "{address} does not answer: check that udpxd runs there, that the key is right, and that no firewall stops UDP port {}.",
-            address.port()
+            "{address} does not answer: check that {causes}, and that no firewall stops UDP port {port}."
         );
         Some(Failure::new(Code::Unreachable, text))
+    }
+
+    /// Whether a ticket is to open it.
+    fn has_ticket(&self) -> bool {
+        matches!(self.connect.credential, Credential::Ticket(_))
     }
 
     /// Whether it uses that socket.
@@ -103,17 +114,20 @@ impl Engine {
     ) -> Result<(), Failure> {
         let address = connect.address;
         let local = Socket::wildcard(address);
-        let socket = Socket::connect(local, address, &self.config.socket_options()).map_err(|error| {
+        let options = self.config.socket_options();
+        let options = SocketOptions { gso: options.gso && connect.gso, ..options };
+        let socket = Socket::connect(local, address, &options).map_err(|error| {
             Failure::new(Code::Unreachable, format!("{address} cannot be reached from here: {error}."))
         })?;
         let wire = self.add_wire(socket, false)?;
         let index = self.free_index();
-        let params = Params { plain_ok: connect.plain, ..self.params.clone() };
+        let mtu_max = self.params.mtu_max.min(connect.mtu_max);
+        let params = Params { plain_ok: connect.plain, mtu_max, ..self.params.clone() };
         let begun = self.new_lane(index).ok_or_else(too_many).and_then(|lane| {
             let config = InitiatorConfig {
                 local: &self.config.identity,
                 remote: connect.peer,
-                credential: Credential::None,
+                credential: connect.credential.clone(),
                 params,
                 lane,
             };
@@ -195,17 +209,18 @@ impl Engine {
         if connect.plain && !plain {
             tracing::warn!(address = %connect.address, "the peer does not allow unencrypted data; it is encrypted");
         }
-        let mut config = self.session_config(&established, connect.address, connect.policy, plain);
+        let mtu_max = self.params.mtu_max.min(connect.mtu_max);
+        let mut config = self.session_config(&established, connect.address, connect.policy, plain, mtu_max);
         config.initial_rtt = rtt;
         let key = self.next_key();
         let place = Place { key, wire, to: None, address: connect.address, born: self.tags.last() };
         let peer_key = established.peer;
         let session = Session::new(config, *established, now);
-        let address = connect.address;
+        let (address, tag) = (connect.address, connect.tag);
         let peer = Peer::Server { connect: Box::new(connect), doubted: false };
         let driver = Driver::new(session, &place, peer, peer_key, now);
         self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
-        self.outbox.push(Report::Connected { session: key, address, rtt, replaces });
+        self.outbox.push(Report::Connected { tag, session: key, address, rtt, replaces });
     }
 
     /// Somebody says that the peer does not know our session. Nothing is torn down on such a word: another handshake

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use udpx_proto::handshake::PublicKey;
-use udpx_proto::messages::Abort;
+use udpx_proto::messages::{Abort, RateLimit};
 use udpx_proto::session::SendError;
-use udpx_proto::{Code, Event, LaneId, Message, RequestId, Session, StreamId, Time};
+use udpx_proto::{Code, Event, LaneId, Message, RatePolicy, RequestId, Session, StreamId, Time};
 
 use super::access::{Access, Right};
 use super::asking::Asked;
@@ -19,11 +19,12 @@ use super::numbers::Numbers;
 use super::report::{Connect, Outbox, Report, SessionKey};
 use super::sources::Sources;
 use super::staging::{Staging, StagingPool};
+use super::tickets::Guest;
 use super::workers::Queue;
 use crate::identity::OsRandom;
 use crate::report::{Row, SessionCounters, SessionTally, SocketReport};
 use crate::transfer::put::{News, Put};
-use crate::transfer::take::{Outcome, Take, TakeCx};
+use crate::transfer::take::{self, Outcome, Take, TakeCx};
 use crate::transfer::{Failure, Mail};
 
 /// What a driver needs of the engine while it handles something.
@@ -79,6 +80,15 @@ pub(crate) enum Peer {
     Known(Arc<Access>),
     /// Somebody opened it who has no rights here.
     Unknown { config_name: String },
+    /// Somebody opened it by a ticket that they cannot use.
+    Barred { text: String },
+}
+
+impl Peer {
+    /// Whether it has no rights here, not even to memory.
+    pub(super) fn is_stranger(&self) -> bool {
+        matches!(self, Self::Unknown { .. } | Self::Barred { .. })
+    }
 }
 
 /// A session and what belongs to it.
@@ -91,6 +101,8 @@ pub(crate) struct Driver {
     pub(crate) address: SocketAddr,
     pub(crate) peer: Peer,
     pub(crate) peer_key: PublicKey,
+    /// The ticket that opened it, if one did: its rights are those of the known peer.
+    pub(super) guest: Option<Guest>,
     pub(crate) staging: Staging,
     pub(crate) sources: Sources,
     /// Tags up to this one belong to whoever had our index before.
@@ -120,6 +132,9 @@ pub(crate) struct Driver {
     end: Option<Failure>,
     /// It shall be closed as soon as the peer has heard everything.
     lingering: Option<Lingering>,
+    /// The most that this end wants to be moved, wire bits a second, and what the peer wants.
+    limit_bps: Option<u64>,
+    wished_bps: Option<u64>,
     /// A file that we asked for has come.
     pub(super) has_fetched: bool,
     /// It was closed on command, and that was reported.
@@ -157,6 +172,7 @@ impl Driver {
             address,
             peer,
             peer_key,
+            guest: None,
             staging: Staging::default(),
             sources: Sources::default(),
             born,
@@ -174,6 +190,8 @@ impl Driver {
             check: now + CHECK_EVERY,
             end: None,
             lingering: None,
+            limit_bps: None,
+            wished_bps: None,
             has_fetched: false,
             closed: false,
         }
@@ -203,6 +221,7 @@ impl Driver {
 
     /// Everything that may have become possible: sources, messages, credit.
     pub(crate) fn pump(&mut self, cx: &mut Cx<'_>) {
+        self.make_way(cx);
         for at in 0..self.puts.len() {
             self.with_put(at, cx, Put::pump);
         }
@@ -216,6 +235,18 @@ impl Driver {
             self.send_mail(cx);
         }
         self.end_lingering(cx);
+    }
+
+    /// Of one file that is let in, whoever began later to put it does.
+    fn make_way(&mut self, cx: &mut Cx<'_>) {
+        if self.is_superseded() {
+            self.session.close(cx.now, Code::Refused, "You put the file in another session instead.");
+        }
+    }
+
+    /// Whether it is to make way.
+    pub(super) fn is_superseded(&self) -> bool {
+        !self.takes.is_empty() && self.guest.as_ref().is_some_and(|guest| guest.is_superseded(self.key))
     }
 
     fn send_mail(&mut self, cx: &mut Cx<'_>) {
@@ -285,11 +316,19 @@ impl Driver {
             }
             Peer::Unknown { config_name } => {
                 let key = crate::identity::key_text(&self.peer_key);
-                let text = format!(
-                    "This machine does not know your key. On it, add to {config_name}: [[peer]] name = \"...\" key = \"{key}\""
-                );
+                let text = match config_name.is_empty() {
+                    true => "This machine lets in only those who have a ticket.".to_owned(),
+                    false => format!(
+                        "This machine does not know your key. On it, add to {config_name}: [[peer]] name = \"...\" key = \"{key}\""
+                    ),
+                };
                 self.session.close(cx.now, Code::Refused, &text);
                 cx.outbox.push(Report::Unknown { key: self.peer_key, from: self.address });
+            }
+            Peer::Barred { text } => {
+                let (from, text) = (self.address, text.clone());
+                self.session.close(cx.now, Code::Refused, &text);
+                cx.outbox.push(Report::Barred { from, text });
             }
         }
     }
@@ -324,10 +363,35 @@ impl Driver {
                 self.with_put_of(message.request, cx, |put, _| put.on_progress(&message));
             }
             Message::Abort(message) => self.on_abort(message, cx),
+            Message::RateLimit(RateLimit { bps }) => {
+                self.wished_bps = bps;
+                self.cap(cx);
+            }
             // Of a later version: whatever it was about, the request stays open until its own time-out.
             Message::Unsupported(message) => tracing::debug!(?message, "the peer did not know a message"),
             _ => {}
         }
+    }
+
+    /// The user wants the path shared in another way.
+    pub(crate) fn set_policy(&mut self, policy: RatePolicy, cx: &mut Cx<'_>) {
+        self.dirty = true;
+        self.session.set_policy(policy, cx.now);
+    }
+
+    /// The user wants no more moved than this, wire bits a second. The peer is asked for its part.
+    pub(crate) fn set_limit(&mut self, bps: Option<u64>, cx: &mut Cx<'_>) {
+        self.dirty = true;
+        if self.limit_bps != bps {
+            self.limit_bps = bps;
+            self.mail.push_back(Message::RateLimit(RateLimit { bps }));
+            self.cap(cx);
+        }
+    }
+
+    fn cap(&mut self, cx: &mut Cx<'_>) {
+        let least = [self.limit_bps, self.wished_bps].into_iter().flatten().min();
+        self.session.set_rate_cap(least.map(|bps| bps as f64), cx.now);
     }
 
     /// A request is over, whosever it was.
@@ -363,14 +427,17 @@ impl Driver {
         new
     }
 
-    /// Whose rights count, if the peer may do this.
+    /// The place of a root that the peer names, if it may do this there.
     ///
     /// # Errors
     /// What it is to be told.
-    pub(super) fn access(&self, right: Right) -> Result<&Access, Failure> {
+    pub(super) fn place(&self, root: &str, right: Right) -> Result<take::Place, Failure> {
         match &self.peer {
-            Peer::Known(access) => access.check(right).map(|()| access.as_ref()),
-            Peer::Server { .. } | Peer::Unknown { .. } => {
+            Peer::Known(access) => match &self.guest {
+                Some(guest) => guest.place(access, root, right),
+                None => access.place(root, right),
+            },
+            Peer::Server { .. } | Peer::Unknown { .. } | Peer::Barred { .. } => {
                 Err(Failure::new(Code::Refused, "This end of the session has no files for others."))
             }
         }
@@ -435,21 +502,25 @@ impl Driver {
         cx.outbox.push(Report::Ended { session: self.key, failure, stats, socket });
     }
 
-    /// What the session has done so far, if a known peer opened it.
+    /// What the session has done so far, if its peer is known: the name is that of one that opened it.
     pub(crate) fn tally(&self) -> Option<SessionTally> {
-        let Peer::Known(access) = &self.peer else { return None };
-        if !self.session.is_confirmed() {
-            return None;
-        }
+        let name = match &self.peer {
+            Peer::Server { .. } => "",
+            Peer::Known(access) if self.session.is_confirmed() => &access.name,
+            Peer::Known(_) | Peer::Unknown { .. } | Peer::Barred { .. } => return None,
+        };
         let received = self.incoming.iter().flatten().count();
         let streams = received + self.puts.iter().map(Put::streams).sum::<usize>();
-        let tally = SessionTally::of(self.key, &access.name, &self.session.stats());
+        let tally = SessionTally::of(self.key, name, &self.session.stats());
         Some(SessionTally { streams: streams as u32, plain: self.session.is_plain(), ..tally })
     }
 
     /// Gives everything back. What is unfinished will not be finished.
     pub(crate) fn dismantle(mut self, socket: SocketReport, cx: &mut Cx<'_>) {
         let failure = self.end.take().unwrap_or_else(|| Failure::new(Code::Done, "The session was closed."));
+        if failure.code == Code::Done {
+            self.guest.iter().for_each(Guest::on_finished);
+        }
         let lost = Failure::new(
             Code::TryAgain,
             format!("The session with {} ended: {}", self.address, failure.text),
@@ -481,7 +552,7 @@ impl Driver {
                     counters: Box::new(SessionCounters::of(&stats)),
                 });
             }
-            Peer::Known(_) | Peer::Unknown { .. } => {}
+            Peer::Known(_) | Peer::Unknown { .. } | Peer::Barred { .. } => {}
         }
     }
 }

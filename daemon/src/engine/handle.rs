@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::{Poll, Waker};
 use udpx_proto::handshake::{Acceptor, AcceptorConfig, PARAMS_VERSION, Params, StaticSecret};
 use udpx_udp::{RecvBatch, Socket, SocketOptions};
@@ -17,11 +17,13 @@ use super::driver::Tags;
 use super::lanes::LaneTable;
 use super::report::{COMMANDS_MAX, Command, Outbox, REPORTS_MAX, Report};
 use super::staging::StagingPool;
+use super::tickets::Tickets;
 use super::transmit::Shipper;
 use super::workers::Workers;
 use super::{Engine, TIMER, WAKER, bell};
 use crate::identity::OsRandom;
 use crate::liveness::Beat;
+use crate::storage::Bell;
 
 /// How an engine is set up.
 pub(crate) struct EngineConfig {
@@ -36,6 +38,8 @@ pub(crate) struct EngineConfig {
     pub(crate) gso: bool,
     /// Largest IP packet, bytes.
     pub(crate) mtu_max: u16,
+    /// Rung when there are reports, for a reader that waits for other things as well.
+    pub(crate) bell: Option<Bell>,
     /// Stands between each socket and the kernel.
     #[cfg(test)]
     pub(crate) inject: Option<fn() -> udpx_udp::testing::SendInjector>,
@@ -139,9 +143,10 @@ impl EngineHandle {
             workers,
             random,
             tags: Tags::default(),
+            tickets: Tickets::default(),
             last_key: 0,
             commands: command_inbox,
-            outbox: Outbox::new(report_sender),
+            outbox: Outbox::new(report_sender, config.bell.clone()),
             busy: true,
             beat,
             stop_at: None,
@@ -179,6 +184,17 @@ impl EngineHandle {
             Ok(report) => Ok(Some(report)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(Gone),
+        }
+    }
+}
+
+impl EngineHandle {
+    /// The next report, if there is one; `Err` when the engine has ended and everything was read.
+    pub(crate) fn try_next(&self) -> Result<Option<Report>, Gone> {
+        match self.reports.try_recv() {
+            Ok(report) => Ok(Some(report)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Gone),
         }
     }
 }

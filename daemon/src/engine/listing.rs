@@ -11,7 +11,6 @@ use super::driver::{Cx, Driver};
 use crate::storage::listing::{Entry, EntryKind, Listing};
 use crate::storage::source::SourceError;
 use crate::storage::writers::ClerkJob;
-use crate::transfer::take::Place;
 use crate::transfer::{Failure, code_of_source, rel_path};
 
 /// A listing that the peer asked for.
@@ -41,11 +40,10 @@ impl Driver {
         message: &ListRequest,
         cx: &mut Cx<'_>,
     ) -> Result<ClerkJob, Failure> {
-        let vault = self.access(Right::List)?.place.vault.clone();
+        let vault = self.place(&message.root, Right::List)?.vault;
         if self.told.len() >= LISTINGS_MAX {
             return Err(Failure::new(Code::TryAgain, "Too many listings at once in one session."));
         }
-        Place::check_root(&message.root)?;
         let path = match message.path.strip_suffix(b"/").unwrap_or(&message.path) {
             b"" => None,
             path => Some(rel_path(path)?),

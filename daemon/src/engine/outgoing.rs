@@ -13,7 +13,6 @@ use super::sources::Sources;
 use crate::storage::readers::{Origin, ReadReply};
 use crate::storage::source::Source;
 use crate::transfer::put::{Cause, News, Offer, Put, PutCx, PutOrigin, PutSpec};
-use crate::transfer::take::Place;
 use crate::transfer::{Failure, Streams, rel_path};
 
 impl Driver {
@@ -48,12 +47,11 @@ impl Driver {
     }
 
     fn source_for(&self, message: &GetRequest) -> Result<Origin, Failure> {
-        let access = self.access(Right::Read)?;
+        let place = self.place(&message.root, Right::Read)?;
         if self.puts.len() >= PUTS_MAX {
             return Err(Failure::new(Code::TryAgain, "Too many files at once in one session."));
         }
-        Place::check_root(&message.root)?;
-        Ok(Origin::Vault(access.place.vault.clone(), rel_path(&message.path)?))
+        Ok(Origin::Vault(place.vault, rel_path(&message.path)?))
     }
 
     /// Work of a reader for one of our files.
@@ -94,6 +92,9 @@ impl Driver {
         act: impl FnOnce(&mut Put, &mut PutCx<'_>) -> Option<News>,
     ) {
         let Some(news) = self.with_put(at, cx, act) else { return };
+        if let (News::Done { .. }, Some(guest)) = (&news, &mut self.guest) {
+            guest.on_moved();
+        }
         match &self.puts[at].spec.cause {
             Cause::Offered(Offer { file, .. }) => self.tell(*file, news, cx),
             Cause::Asked => self.tell_sent(&self.puts[at], news, cx),

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
-use udpx_proto::handshake::PublicKey;
+use udpx_proto::handshake::{Credential, PublicKey};
 use udpx_proto::messages::{IfExists, ListEntries};
 use udpx_proto::{Code, RatePolicy, SessionStats};
 
 use super::access::Peers;
-use crate::report::{FileSummary, SessionCounters, SocketReport, Tally};
+use super::tickets::Grant;
+use crate::report::{FileSummary, SessionCounters, SocketReport, Tally, Traffic};
+use crate::storage::Bell;
 use crate::transfer::Failure;
 use crate::transfer::put::{News, PutSpec};
 use crate::transfer::take::Place;
@@ -26,10 +28,16 @@ pub(crate) enum Command {
     Connect(Box<Connect>),
     /// Do something on a session.
     Do { session: SessionKey, task: Task },
+    /// Share the path on a session as this policy says.
+    SetPolicy { session: SessionKey, policy: RatePolicy },
+    /// Move no more than so many wire bits a second on a session, either way.
+    SetLimit { session: SessionKey, bps: Option<u64> },
     /// End a session; its unfinished files are given up.
     Close { session: SessionKey, code: Code, text: String },
     /// From now on these may write here, and nobody else.
     Admit(Peers),
+    /// From now on this ticket opens sessions.
+    Invite(Box<Grant>),
     /// Close all sessions and end the thread.
     Stop,
 }
@@ -74,8 +82,14 @@ pub(crate) struct Connect {
     pub(crate) tag: u64,
     pub(crate) address: SocketAddr,
     pub(crate) peer: PublicKey,
+    /// What the two share beside the peer's key: nothing, or a ticket of the peer's.
+    pub(crate) credential: Credential,
     pub(crate) policy: RatePolicy,
     pub(crate) plain: bool,
+    /// Segmentation offload, where the engine has it.
+    pub(crate) gso: bool,
+    /// Largest IP packet to try, bytes.
+    pub(crate) mtu_max: u16,
     /// How long to try.
     pub(crate) timeout: Duration,
 }
@@ -85,6 +99,8 @@ pub(crate) struct Connect {
 pub(crate) enum Report {
     /// A session is open.
     Connected {
+        /// Of the command.
+        tag: u64,
         session: SessionKey,
         address: SocketAddr,
         rtt: Duration,
@@ -105,6 +121,8 @@ pub(crate) enum Report {
     Arrived { session: SessionKey, peer: String, from: SocketAddr },
     /// An unknown key knocked.
     Unknown { key: PublicKey, from: SocketAddr },
+    /// Somebody showed a ticket that they cannot use, and was told why.
+    Barred { from: SocketAddr, text: String },
     /// A peer's session is over.
     Left {
         session: SessionKey,
@@ -116,6 +134,8 @@ pub(crate) enum Report {
     },
     /// What a listening engine has counted, once a second.
     Tally(Box<Tally>),
+    /// Bytes of a file that the holder of a ticket puts are written here.
+    Arriving { peer: String, path: PathBuf, written: u64, size: u64, pulse: Pulse },
     /// A file arrived and is durable.
     Received { peer: String, file: FileSummary },
     /// A file will not arrive.
@@ -140,7 +160,13 @@ pub(crate) enum Answer {
 impl Report {
     /// Whether it may be left out when nobody keeps up: the next one of its kind says more.
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Quiet { .. } | Self::Tally(_) | Self::File { news: News::Progress { .. }, .. })
+        matches!(
+            self,
+            Self::Quiet { .. }
+                | Self::Tally(_)
+                | Self::Arriving { .. }
+                | Self::File { news: News::Progress { .. }, .. }
+        )
     }
 }
 
@@ -151,12 +177,14 @@ pub(crate) struct Pulse {
     pub(crate) rtt_us: u64,
     /// Share of packets taken for lost, 0 to 1.
     pub(crate) loss: f64,
+    /// What the session has counted.
+    pub(crate) traffic: Traffic,
 }
 
 impl Pulse {
     pub(crate) fn of(stats: &SessionStats) -> Self {
         let loss = stats.lost_packets as f64 / stats.sent_packets.max(1) as f64;
-        Self { rtt_us: stats.rtt_smoothed_ns / 1000, loss }
+        Self { rtt_us: stats.rtt_smoothed_ns / 1000, loss, traffic: Traffic::of(stats) }
     }
 }
 
@@ -167,11 +195,22 @@ pub(crate) struct Outbox {
     waiting: VecDeque<Report>,
     /// Reports that were thrown away because nobody reads.
     dropped: u64,
+    /// Wakes a reader that does not wait on the channel itself.
+    bell: Option<Bell>,
+    /// Something was handed on since it rang.
+    rings: bool,
 }
 
 impl Outbox {
-    pub(crate) fn new(sender: Sender<Report>) -> Self {
-        Self { sender, waiting: VecDeque::new(), dropped: 0 }
+    pub(crate) fn new(sender: Sender<Report>, bell: Option<Bell>) -> Self {
+        Self { sender, waiting: VecDeque::new(), dropped: 0, bell, rings: false }
+    }
+
+    /// Rings once for all that was handed on in a tick.
+    pub(crate) fn ring(&mut self) {
+        if let Some(bell) = self.bell.as_ref().filter(|_| std::mem::take(&mut self.rings)) {
+            bell();
+        }
     }
 
     pub(crate) fn push(&mut self, report: Report) {
@@ -193,7 +232,7 @@ impl Outbox {
     pub(crate) fn pump(&mut self) {
         while let Some(report) = self.waiting.pop_front() {
             match self.sender.try_send(report) {
-                Ok(()) => {}
+                Ok(()) => self.rings = true,
                 Err(TrySendError::Full(report)) => {
                     if !report.is_transient() {
                         self.waiting.push_front(report);

@@ -1,16 +1,19 @@
 //! Two engines in this process, with something between their sockets and the kernel.
 
+mod lent;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use udpx_proto::handshake::Credential;
 use udpx_proto::messages::IfExists;
 use udpx_proto::{Code, RatePolicy};
 use udpx_udp::Errno;
 use udpx_udp::testing::{Fault, FaultPlan, Recording, SendInjector};
 
-use super::access::{Access, Peers};
+use super::access::{Access, Peers, Root};
 use super::report::{Command, Connect, Report, Task};
 use super::{EngineConfig, EngineHandle};
 use crate::config::Rights;
@@ -33,8 +36,9 @@ impl Pair {
         let (server, client) = (identity::ephemeral().unwrap(), identity::ephemeral().unwrap());
         let vault = Arc::new(RootVault::open(directory.path()).unwrap());
         let place = Place { vault, root: directory.path().into() };
-        let access =
-            Access { key: client.public(), name: "client".into(), plain, rights: Rights::default(), place };
+        let rights = Rights { read: true, ..Rights::default() };
+        let roots = vec![Root::inbox(rights, place)];
+        let access = Access { key: client.public(), name: "client".into(), plain, roots };
         let config = |identity, listen, peers| EngineConfig {
             identity,
             listen,
@@ -43,6 +47,7 @@ impl Pair {
             receive_buffer: 8 << 20,
             gso: true,
             mtu_max: 1500,
+            bell: None,
             inject: None,
         };
         let peer = server.public();
@@ -54,7 +59,17 @@ impl Pair {
         let sender = EngineHandle::start(EngineConfig { inject: Some(inject), ..sender }).unwrap();
         let policy = RatePolicy::Adaptive;
         let timeout = Duration::from_secs(10);
-        sender.send(Command::Connect(Box::new(Connect { tag: 1, address, peer, policy, plain, timeout })));
+        sender.send(Command::Connect(Box::new(Connect {
+            tag: 1,
+            address,
+            peer,
+            credential: Credential::None,
+            policy,
+            plain,
+            gso: true,
+            mtu_max: 9000,
+            timeout,
+        })));
         let session = match sender.next(timeout).unwrap() {
             Some(Report::Connected { session, .. }) => session,
             other => panic!("{other:?}"),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::liveness::Beat;
 use crate::storage::Bell;
 use crate::storage::Refused;
+use crate::storage::lender::{Answered, Answers, Routed};
 use crate::storage::readers::{ReadReply, ReadRequest, Readers};
 use crate::storage::writers::{ClerkJob, WriteJob, WriteReply, Writers};
 
@@ -21,11 +22,15 @@ pub(crate) struct Workers {
 }
 
 /// Work that waits for its thread pool.
-#[derive(Default)]
 pub(crate) struct Queue {
     reads: VecDeque<ReadRequest>,
     writes: VecDeque<WriteJob>,
     clerk: VecDeque<ClerkJob>,
+    /// Replies to work that no thread had to do.
+    replies: VecDeque<WriteReply>,
+    /// What processes of users have done for us.
+    answers: Answers,
+    bell: Bell,
 }
 
 impl Queue {
@@ -39,9 +44,27 @@ impl Queue {
         self.writes.push_back(job);
     }
 
-    /// A file to be created, committed or dropped.
+    /// A file to be created, committed or dropped: by a clerk, or by the process that lends it.
     pub(crate) fn clerk(&mut self, job: ClerkJob) {
-        self.clerk.push_back(job);
+        match self.answers.route(job) {
+            Routed::Clerk(job) => self.clerk.push_back(job),
+            Routed::Sent => {}
+            Routed::Reply(reply) => {
+                self.replies.push_back(reply);
+                (self.bell)();
+            }
+        }
+    }
+
+    /// The next reply of a lender. Files that came for parts go on to a clerk.
+    fn next_lent(&mut self) -> Option<WriteReply> {
+        while let Some(answered) = self.answers.next() {
+            match answered {
+                Answered::Reply(reply) => return Some(reply),
+                Answered::Adopt(adoption) => self.clerk.push_back(ClerkJob::Adopt(adoption)),
+            }
+        }
+        None
     }
 }
 
@@ -53,7 +76,15 @@ impl Workers {
         let each = (cores / 2).clamp(1, 4);
         let readers = Readers::spawn(each, bell)?;
         let writers = Writers::spawn(each, each.max(2), bell)?;
-        Ok(Self { readers, writers, queue: Queue::default() })
+        let queue = Queue {
+            reads: VecDeque::new(),
+            writes: VecDeque::new(),
+            clerk: VecDeque::new(),
+            replies: VecDeque::new(),
+            answers: Answers::new(bell),
+            bell: bell.clone(),
+        };
+        Ok(Self { readers, writers, queue })
     }
 
     /// The signs of life of the writers.
@@ -78,7 +109,8 @@ impl Workers {
     }
 
     pub(crate) fn next_write(&mut self) -> Option<WriteReply> {
-        self.writers.try_recv()
+        let own = self.queue.replies.pop_front();
+        own.or_else(|| self.queue.next_lent()).or_else(|| self.writers.try_recv())
     }
 }
 

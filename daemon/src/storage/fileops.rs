@@ -119,7 +119,10 @@ pub(super) fn open_beneath(
     mode: Mode,
     resolve: ResolveFlag,
 ) -> io::Result<File> {
-    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY).mode(mode).resolve(resolve);
+    // openat2 wants nothing beside O_PATH that means something only for an open file.
+    let always =
+        if flags.contains(OFlag::O_PATH) { OFlag::O_CLOEXEC } else { OFlag::O_CLOEXEC | OFlag::O_NOCTTY };
+    let how = OpenHow::new().flags(flags | always).mode(mode).resolve(resolve);
     // openat2(2): EAGAIN when a rename elsewhere made it impossible to prove that the walk stayed inside.
     let mut attempts = 0;
     loop {

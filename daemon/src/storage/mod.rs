@@ -14,6 +14,7 @@
 //! - [`blocks`]: the staging memory of one engine, bounded by a budget.
 //! - [`vault`]: a place that holds files: resolves names safely, creates [`part::Part`]s, lists.
 //! - [`part`]: a file on its way in: `.udpx-<16 hex>.part` → fsync → rename → fsync of the directory.
+//! - [`lender`]: a vault whose names are the business of another process, which the file's owner runs.
 //! - [`fileops`]: the system calls behind a part, as a seam where tests inject faults and record the order.
 //! - [`readers`], [`writers`]: the thread pools behind typed proxies over bounded channels.
 //!
@@ -25,11 +26,14 @@
 pub mod blocks;
 pub mod digest;
 pub mod fileops;
+pub mod lender;
 pub mod listing;
+pub(crate) mod named;
 pub mod orphans;
 pub mod part;
 pub mod path;
 pub mod readers;
+mod reserve;
 pub mod source;
 pub mod vault;
 pub mod writers;

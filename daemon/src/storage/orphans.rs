@@ -3,22 +3,28 @@
 //! Whoever writes a part holds a lock on it (flock(2)), which the kernel drops with the process. So a part that can
 //! be locked is an orphan, whatever other daemons share the directory.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
 
 use super::path::is_part_name;
 
-/// Locks a part for as long as its file is open.
-pub(super) fn claim(part: &File) {
-    // A file system without locks has no orphans removed either.
-    if let Err(error) = part.try_lock() {
-        tracing::debug!(%error, "a part could not be locked");
+/// Locks a new part for as long as its file is open. False if a search for orphans was faster and has removed it: in
+/// between it looked like one.
+#[must_use]
+pub(super) fn claim(part: &File) -> bool {
+    // Whoever searches holds the lock for a moment only.
+    match part.lock().and_then(|()| part.metadata()) {
+        Ok(metadata) => metadata.nlink() > 0,
+        // A file system without locks has no orphans removed either.
+        Err(error) => {
+            tracing::debug!(%error, "a part could not be locked");
+            true
+        }
     }
 }
 
@@ -61,20 +67,17 @@ fn search(root: &Path, depth_max: usize) -> io::Result<Vec<PathBuf>> {
         let path = entry.path();
         if kind.is_dir() && open.len() < depth_max {
             open.extend(fs::read_dir(&path));
-        } else if kind.is_file() && is_orphan(&path, &entry.file_name()) && fs::remove_file(&path).is_ok() {
+        } else if kind.is_file() && is_part_name(entry.file_name().as_bytes()) && remove_orphan(&path) {
             removed.push(path);
         }
     }
     Ok(removed)
 }
 
-fn is_orphan(path: &Path, name: &OsStr) -> bool {
-    is_part_name(name.as_bytes())
-        && OpenOptions::new()
-            .write(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-            .is_ok_and(|part| part.try_lock().is_ok())
+/// Removes a part unless somebody holds it, and holds it meanwhile: whoever has just created it finds out.
+fn remove_orphan(path: &Path) -> bool {
+    let part = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    part.is_ok_and(|part| part.try_lock().is_ok() && fs::remove_file(path).is_ok())
 }
 
 /// Entries that one search looks at.
@@ -95,7 +98,7 @@ mod tests {
             ["0123456789abcdef", "fedcba9876543210"].map(|n| deep.join(format!(".udpx-{n}.part")));
         fs::write(&orphan, "half").unwrap();
         let writer = File::create(&held).unwrap();
-        claim(&writer);
+        assert!(claim(&writer));
         for other in ["b.part", ".udpx-1.part", "udpx"] {
             fs::write(root.path().join(other), "kept").unwrap();
         }
@@ -105,5 +108,14 @@ mod tests {
         assert_eq!(remove_orphans(root.path()).unwrap(), [held]);
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 5);
         assert!(remove_orphans(&root.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn a_part_that_was_taken_for_an_orphan_is_not_claimed() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join(".udpx-0123456789abcdef.part");
+        let part = File::create(&path).unwrap();
+        remove_orphans_in(root.path());
+        assert!(!path.exists() && !claim(&part));
     }
 }

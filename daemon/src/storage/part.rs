@@ -17,6 +17,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, FileTimes, Permissions};
 use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::fileops::FileOps;
+use super::lender::LentVault;
 use super::path::numbered;
 use super::vault::VaultError;
 
@@ -76,10 +78,18 @@ enum Sink {
 struct PartFile {
     ops: Arc<dyn FileOps>,
     file: File,
-    dir: Arc<File>,
+    home: Home,
     place: Place,
     state: AtomicU8,
     poisoned: AtomicBool,
+}
+
+/// Who may rename and remove a part.
+enum Home {
+    /// We, in this directory.
+    Directory(Arc<File>),
+    /// A process of the user who owns it: the file came as a descriptor.
+    Lent(LentVault),
 }
 
 /// Where a part stands and where it goes.
@@ -107,9 +117,22 @@ impl Part {
         size: Option<u64>,
         place: Place,
     ) -> Self {
-        let (state, poisoned) = (AtomicU8::new(OPEN), AtomicBool::new(false));
-        let sink = Sink::File(PartFile { ops, file, dir, place, state, poisoned });
-        Self { sink, size, written: AtomicU64::new(0), reread: AtomicU64::new(0) }
+        Self::of(PartFile::new(ops, file, Home::Directory(dir), place), size)
+    }
+
+    /// A part whose file came as a descriptor, and which another process names and removes.
+    pub(super) fn lent(
+        ops: Arc<dyn FileOps>,
+        lender: LentVault,
+        file: File,
+        size: Option<u64>,
+        place: Place,
+    ) -> Self {
+        Self::of(PartFile::new(ops, file, Home::Lent(lender), place), size)
+    }
+
+    fn of(file: PartFile, size: Option<u64>) -> Self {
+        Self { sink: Sink::File(file), size, written: AtomicU64::new(0), reread: AtomicU64::new(0) }
     }
 
     /// A part that counts what it is given and keeps nothing, for measuring everything but the disk.
@@ -142,6 +165,25 @@ impl Part {
         match &self.sink {
             Sink::File(part) => Some(part.place.dir_path.join(&part.place.part_name)),
             Sink::Null => None,
+        }
+    }
+
+    /// The vault that names it, where that is another process, and where it stands and goes.
+    pub(super) fn lender(&self) -> Option<(&LentVault, &Place)> {
+        match &self.sink {
+            Sink::File(PartFile { home: Home::Lent(lender), place, .. }) => Some((lender, place)),
+            Sink::File(_) | Sink::Null => None,
+        }
+    }
+
+    /// Its file once more, for another process to write to; `None` for a null part.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(crate) fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
+        match &self.sink {
+            Sink::File(part) => part.file.try_clone().map(|file| Some(file.into())),
+            Sink::Null => Ok(None),
         }
     }
 
@@ -199,18 +241,27 @@ impl Part {
     /// step fails ([`VaultError::NotDurable`]) the file has its final name already, whole, but a power cut
     /// may take the name back.
     pub fn commit(&self, finish: Finish) -> Result<PathBuf, VaultError> {
+        match &self.sink {
+            Sink::File(part) => self.commit_as(part.place.if_exists, finish),
+            Sink::Null => Ok(PathBuf::from("/dev/null")),
+        }
+    }
+
+    /// The same, where it is known only now what to do when the name is taken.
+    pub(crate) fn commit_as(&self, if_exists: IfExists, finish: Finish) -> Result<PathBuf, VaultError> {
         let Sink::File(part) = &self.sink else {
             return Ok(PathBuf::from("/dev/null"));
         };
         part.check()?;
+        let dir = part.dir()?;
         let begun = part.state.compare_exchange(OPEN, COMMITTING, Ordering::AcqRel, Ordering::Acquire);
         if begun.is_err() {
             return Err(VaultError::Finished(part.path()));
         }
-        let renamed = part.sync_and_rename(finish);
+        let renamed = part.sync_and_rename(dir, if_exists, finish);
         part.state.store(if renamed.is_ok() { SETTLED } else { OPEN }, Ordering::Release);
         let path = part.place.dir_path.join(renamed?);
-        part.ops.sync_dir(&part.dir).map_err(|error| {
+        part.ops.sync_dir(dir).map_err(|error| {
             part.poisoned.store(true, Ordering::Release);
             VaultError::NotDurable { path: path.clone(), error }
         })?;
@@ -234,6 +285,18 @@ impl Part {
 }
 
 impl PartFile {
+    fn new(ops: Arc<dyn FileOps>, file: File, home: Home, place: Place) -> Self {
+        Self { ops, file, home, place, state: AtomicU8::new(OPEN), poisoned: AtomicBool::new(false) }
+    }
+
+    /// The directory in which we may rename it.
+    fn dir(&self) -> Result<&File, VaultError> {
+        match &self.home {
+            Home::Directory(dir) => Ok(dir),
+            Home::Lent(_) => Err(LentVault::misused()),
+        }
+    }
+
     fn path(&self) -> PathBuf {
         self.place.dir_path.join(&self.place.name)
     }
@@ -259,7 +322,12 @@ impl PartFile {
         }
     }
 
-    fn sync_and_rename(&self, finish: Finish) -> Result<OsString, VaultError> {
+    fn sync_and_rename(
+        &self,
+        dir: &File,
+        if_exists: IfExists,
+        finish: Finish,
+    ) -> Result<OsString, VaultError> {
         let attributes =
             self.file.set_permissions(Permissions::from_mode(finish.mode & 0o777)).and_then(|()| {
                 finish
@@ -274,19 +342,19 @@ impl PartFile {
             attributes => attributes.map_err(|error| self.failed("given its mode and time", error))?,
         }
         self.ops.sync(&self.file).map_err(|error| self.poison("synced", error))?;
-        match self.place.if_exists {
-            IfExists::Replace => self.rename(&self.place.name, true),
-            IfExists::Fail | IfExists::Skip => self.rename(&self.place.name, false),
-            IfExists::Rename => self.rename_to_free_name(),
+        match if_exists {
+            IfExists::Replace => self.rename(dir, &self.place.name, true),
+            IfExists::Fail | IfExists::Skip => self.rename(dir, &self.place.name, false),
+            IfExists::Rename => self.rename_to_free_name(dir),
         }
     }
 
-    fn rename_to_free_name(&self) -> Result<OsString, VaultError> {
+    fn rename_to_free_name(&self, dir: &File) -> Result<OsString, VaultError> {
         let name = &self.place.name;
         let candidates =
             std::iter::once(name.clone()).chain((1..=RENAME_NUMBER_MAX).map(|n| numbered(name, n)));
         for candidate in candidates {
-            match self.rename(&candidate, false) {
+            match self.rename(dir, &candidate, false) {
                 Err(VaultError::Exists(_)) => {}
                 outcome => return outcome,
             }
@@ -294,8 +362,8 @@ impl PartFile {
         Err(VaultError::Exists(self.path()))
     }
 
-    fn rename(&self, to: &OsStr, replace: bool) -> Result<OsString, VaultError> {
-        let renamed = self.ops.rename(&self.dir, &self.place.part_name, to, replace);
+    fn rename(&self, dir: &File, to: &OsStr, replace: bool) -> Result<OsString, VaultError> {
+        let renamed = self.ops.rename(dir, &self.place.part_name, to, replace);
         match renamed.map_err(|error| (error.raw_os_error(), error)) {
             Ok(()) => Ok(to.to_os_string()),
             Err((Some(libc::EEXIST | libc::ENOTEMPTY), _)) if !replace => {
@@ -324,9 +392,14 @@ impl PartFile {
 
 impl Drop for PartFile {
     fn drop(&mut self) {
-        if *self.state.get_mut() != SETTLED
-            && let Err(error) = self.ops.unlink(&self.dir, &self.place.part_name)
-        {
+        if *self.state.get_mut() == SETTLED {
+            return;
+        }
+        let dir = match &self.home {
+            Home::Directory(dir) => dir,
+            Home::Lent(lender) => return lender.discard(&self.place),
+        };
+        if let Err(error) = self.ops.unlink(dir, &self.place.part_name) {
             tracing::warn!(part = ?Path::join(&self.place.dir_path, &self.place.part_name), %error, "an unfinished file could not be removed");
         }
     }

@@ -111,7 +111,7 @@ pub(super) fn part_name(number: u64) -> OsString {
 }
 
 /// Whether a component is such a name.
-pub(super) fn is_part_name(component: &[u8]) -> bool {
+pub(crate) fn is_part_name(component: &[u8]) -> bool {
     component
         .strip_prefix(b".udpx-")
         .and_then(|rest| rest.strip_suffix(b".part"))

@@ -7,6 +7,7 @@
 //!
 //! The pool belongs to one engine and ends with it: dropping it closes both queues and joins the threads.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use udpx_control::descriptor::classify;
 
 use super::digest::Cv;
 use super::path::RelPath;
@@ -73,13 +75,20 @@ pub enum Origin {
     Path(PathBuf),
     /// A name in a vault.
     Vault(Arc<dyn Vault>, RelPath),
+    /// A file that another process has opened.
+    Handed {
+        /// It.
+        file: Arc<File>,
+        /// Its name, for messages.
+        path: PathBuf,
+    },
 }
 
 impl Origin {
     /// Its name, for messages.
     pub fn path(&self) -> &Path {
         match self {
-            Origin::Path(path) => path,
+            Origin::Path(path) | Origin::Handed { path, .. } => path,
             Origin::Vault(_, path) => path.as_path(),
         }
     }
@@ -211,6 +220,12 @@ fn open(origin: &Origin) -> Result<Source, SourceError> {
     match origin {
         Origin::Path(path) => Source::open(path),
         Origin::Vault(vault, path) => vault.open_source(path),
+        Origin::Handed { file, path } => {
+            let checked = classify(file).map_err(Into::into).and_then(|descriptor| descriptor.check_source());
+            checked.map_err(|error| SourceError::Handed { path: path.clone(), error })?;
+            let failed = |error| SourceError::Io { path: path.clone(), action: "opened", error };
+            Source::from_file(file.try_clone().map_err(failed)?, path)
+        }
     }
 }
 

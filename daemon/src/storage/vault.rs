@@ -3,9 +3,10 @@
 //! A [`RootVault`] is a directory tree that belongs to the daemon. Names from a peer are resolved below it by
 //! openat2 alone: never above the root, never through `/proc` links, and for writing through no symbolic link
 //! at all, whatever is renamed around us meanwhile. [`NullVault`] keeps nothing and serves benchmarks.
-//! A user's own files will be a third kind: descriptors passed by a process of that user.
+//! A user's own files are a third kind, [`LentVault`](super::lender::LentVault): a process of that user does what the
+//! daemon may not, by means of a `RootVault` of its own.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,11 +15,14 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::Mode;
+use udpx_proto::Code;
 
 use super::fileops::{FileOps, INSIDE, LinuxFiles, NO_LINKS, open_beneath};
+use super::lender::LentVault;
 use super::listing::{EntryKind, Listing, kind_of, list_directory};
-use super::part::{Finish, IfExists, Part, Place, is_no_space, is_unsupported};
+use super::part::{Finish, IfExists, Part, Place, is_no_space};
 use super::path::{PathError, RelPath, part_name};
+use super::reserve::reserve;
 use super::source::{Source, SourceError};
 
 /// A place that holds files. Every call may block: only worker threads call.
@@ -31,6 +35,10 @@ pub trait Vault: Send + Sync {
     fn commit(&self, part: &Part, finish: Finish) -> Result<PathBuf, VaultError>;
     /// The entries of a directory, or of the root, by name.
     fn list(&self, path: Option<&RelPath>) -> Result<Listing, SourceError>;
+    /// The vault as one whose work another process does: then nothing else is called, and no thread waits for it.
+    fn as_lent(&self) -> Option<&LentVault> {
+        None
+    }
 }
 
 /// What is known of a file when its part is created.
@@ -123,6 +131,14 @@ pub enum VaultError {
     /// The part was committed already, or is being committed.
     #[error("{0:?} is being committed twice; this is a defect, please report it.")]
     Finished(PathBuf),
+    /// The user's process that was to do it could not; its words.
+    #[error("{text}")]
+    Lent {
+        /// Of the table of errors.
+        code: Code,
+        /// What happened, and what to do about it.
+        text: String,
+    },
     /// Any other failure of the system.
     #[error("{path:?} could not be {action}: {error}; check the file system and the system log.")]
     Io {
@@ -137,7 +153,7 @@ pub enum VaultError {
 
 impl VaultError {
     /// Sorts what a call on `path` failed with.
-    pub(super) fn at(path: &Path, action: &'static str, error: io::Error) -> Self {
+    pub(crate) fn at(path: &Path, action: &'static str, error: io::Error) -> Self {
         let path = path.to_path_buf();
         match error.raw_os_error() {
             Some(libc::ENOENT) => VaultError::NotFound(path),
@@ -152,9 +168,9 @@ impl VaultError {
 
 /// A directory tree that belongs to the daemon.
 pub struct RootVault {
-    root: Arc<File>,
-    root_path: PathBuf,
-    ops: Arc<dyn FileOps>,
+    pub(super) root: Arc<File>,
+    pub(super) root_path: PathBuf,
+    pub(super) ops: Arc<dyn FileOps>,
     /// Mode of all files, instead of their senders'.
     file_mode: Option<u32>,
 }
@@ -183,7 +199,7 @@ impl RootVault {
     }
 
     /// The directory of a destination, made where it is missing.
-    fn directory(&self, path: &RelPath) -> Result<Arc<File>, VaultError> {
+    pub(super) fn directory(&self, path: &RelPath) -> Result<Arc<File>, VaultError> {
         let parent = path.parent();
         if parent.as_os_str().is_empty() {
             return Ok(self.root.clone());
@@ -221,7 +237,12 @@ impl RootVault {
     }
 
     /// Refuses a destination that can be seen to fail before any byte has travelled.
-    fn check_destination(&self, dir: &File, path: &RelPath, if_exists: IfExists) -> Result<(), VaultError> {
+    pub(super) fn check_destination(
+        &self,
+        dir: &File,
+        path: &RelPath,
+        if_exists: IfExists,
+    ) -> Result<(), VaultError> {
         match nix::sys::stat::fstatat(dir, path.name(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) if kind_of(&stat) == EntryKind::Directory => {
                 Err(VaultError::IsDirectory(self.path_of(path)))
@@ -239,56 +260,46 @@ impl RootVault {
         let mut number = nonce;
         loop {
             let name = part_name(number);
-            match self.ops.create(dir, &name) {
-                Ok(file) => {
-                    super::orphans::claim(&file);
-                    return Ok((file, name));
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = number.wrapping_add(1),
-                Err(error) if is_no_space(&error) => {
-                    let free = self.ops.free_bytes(dir).unwrap_or(0);
-                    return Err(VaultError::NoSpace { path: self.path_of(path), needed: 1, free });
-                }
-                Err(error) => return Err(self.failed(path, "created", error)),
+            match self.create_under(dir, path, &name)? {
+                Some(file) => return Ok((file, name)),
+                None => number = number.wrapping_add(1),
             }
         }
     }
 
-    /// Reserves the space of a file, so that a full disk shows before data flows.
-    fn reserve(&self, file: &File, path: &RelPath, size: u64) -> Result<(), VaultError> {
-        if size == 0 {
-            return Ok(());
-        }
-        let free = self.ops.free_bytes(file).map_err(|error| self.failed(path, "examined", error))?;
-        if free < size {
-            return Err(VaultError::NoSpace { path: self.path_of(path), needed: size, free });
-        }
-        let reserved = loop {
-            match self.ops.allocate(file, size) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_unsupported(&error) => break self.ops.set_len(file, size),
-                reserved => break reserved,
+    /// Creates the temporary file of that name, claimed; `None` if the name is taken, or no longer ours.
+    pub(super) fn create_under(
+        &self,
+        dir: &File,
+        path: &RelPath,
+        name: &OsStr,
+    ) -> Result<Option<File>, VaultError> {
+        match self.ops.create(dir, name) {
+            Ok(file) => Ok(super::orphans::claim(&file).then_some(file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) if is_no_space(&error) => {
+                let free = self.ops.free_bytes(dir).unwrap_or(0);
+                Err(VaultError::NoSpace { path: self.path_of(path), needed: 1, free })
             }
-        };
-        reserved.map_err(|error| match error.raw_os_error() {
-            Some(libc::EFBIG) => VaultError::TooLarge { path: self.path_of(path), size },
-            _ if is_no_space(&error) => {
-                let free = self.ops.free_bytes(file).unwrap_or(0);
-                VaultError::NoSpace { path: self.path_of(path), needed: size, free }
-            }
-            _ => self.failed(path, "given its size", error),
-        })
+            Err(error) => Err(self.failed(path, "created", error)),
+        }
     }
 
-    fn path_of(&self, path: &RelPath) -> PathBuf {
+    /// Where a part of that name stands, and where it goes.
+    pub(super) fn place(&self, path: &RelPath, part_name: OsString, if_exists: IfExists) -> Place {
+        let name = path.name().to_os_string();
+        Place { dir_path: self.shown(path.parent()), part_name, name, if_exists }
+    }
+
+    pub(super) fn path_of(&self, path: &RelPath) -> PathBuf {
         self.shown(path.as_path())
     }
 
-    fn shown(&self, path: &Path) -> PathBuf {
+    pub(super) fn shown(&self, path: &Path) -> PathBuf {
         self.root_path.join(path)
     }
 
-    fn failed(&self, path: &RelPath, action: &'static str, error: io::Error) -> VaultError {
+    pub(super) fn failed(&self, path: &RelPath, action: &'static str, error: io::Error) -> VaultError {
         VaultError::at(&self.path_of(path), action, error)
     }
 }
@@ -306,14 +317,9 @@ impl Vault for RootVault {
         let dir = self.directory(path)?;
         self.check_destination(&dir, path, spec.if_exists)?;
         let (file, part_name) = self.create_file(&dir, path, spec.nonce)?;
-        let place = Place {
-            dir_path: self.shown(path.parent()),
-            part_name,
-            name: path.name().to_os_string(),
-            if_exists: spec.if_exists,
-        };
+        let reserved = reserve(&*self.ops, &file, &self.path_of(path), spec.size.unwrap_or(0));
         // From here on dropping the part removes the file.
-        let reserved = self.reserve(&file, path, spec.size.unwrap_or(0));
+        let place = self.place(path, part_name, spec.if_exists);
         let part = Part::new(self.ops.clone(), dir, file, spec.size, place);
         reserved.map(|()| part)
     }
@@ -336,7 +342,7 @@ impl Vault for RootVault {
 }
 
 /// Opens a directory for making files in it and for syncing it.
-fn open_dir(dir: &File, path: &Path) -> io::Result<File> {
+pub(super) fn open_dir(dir: &File, path: &Path) -> io::Result<File> {
     open_beneath(dir, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty(), NO_LINKS)
 }
 

@@ -20,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::blocks::Block;
 use super::digest::{Cv, Subtrees};
+use super::lender::Adoption;
 use super::listing::Listing;
 use super::part::{Finish, Part};
 use super::path::RelPath;
@@ -75,6 +76,8 @@ pub enum ClerkJob {
         /// Its mode and time.
         finish: Finish,
     },
+    /// Look at the file that came for a part, and reserve its space.
+    Adopt(Box<Adoption>),
     /// Read a directory.
     List {
         /// Comes back with the reply.
@@ -98,6 +101,7 @@ impl std::fmt::Debug for ClerkJob {
         match self {
             ClerkJob::Create { tag, path, .. } => write!(f, "Create({tag}, {path:?})"),
             ClerkJob::Commit { tag, part, .. } => write!(f, "Commit({tag}, {part:?})"),
+            ClerkJob::Adopt(adoption) => write!(f, "Adopt({})", adoption.tag),
             ClerkJob::List { tag, path, .. } => write!(f, "List({tag}, {path:?})"),
             ClerkJob::Discard { tag, part } => write!(f, "Discard({tag}, {part:?})"),
         }
@@ -109,7 +113,7 @@ impl std::fmt::Debug for ClerkJob {
 pub enum WriteReply {
     /// Of a [`WriteJob`].
     Written(Written),
-    /// Of [`ClerkJob::Create`].
+    /// Of [`ClerkJob::Create`] and [`ClerkJob::Adopt`].
     Created {
         /// The request's tag.
         tag: u64,
@@ -267,6 +271,9 @@ fn perform(job: ClerkJob) -> WriteReply {
         }
         ClerkJob::Commit { tag, vault, part, finish } => {
             WriteReply::Committed { tag, result: vault.commit(&part, finish) }
+        }
+        ClerkJob::Adopt(adoption) => {
+            WriteReply::Created { tag: adoption.tag, result: adoption.adopt().map(Arc::new) }
         }
         ClerkJob::List { tag, vault, path } => WriteReply::Listed { tag, result: vault.list(path.as_ref()) },
         ClerkJob::Discard { tag, part } => {

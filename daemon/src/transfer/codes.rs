@@ -15,6 +15,7 @@ pub(crate) fn code_of_source(error: &SourceError) -> Code {
         | SourceError::IsDirectory(_)
         | SourceError::NotDirectory(_)
         | SourceError::NotRegular(_)
+        | SourceError::Handed { .. }
         | SourceError::TooLarge { .. } => Code::NoSource,
         SourceError::Io { .. } => Code::Io,
     }
@@ -23,6 +24,7 @@ pub(crate) fn code_of_source(error: &SourceError) -> Code {
 /// The code of an error at a destination.
 pub(crate) fn code_of_vault(error: &VaultError) -> Code {
     match error {
+        VaultError::Lent { code, .. } => *code,
         VaultError::Outside(_) => Code::Refused,
         VaultError::OutOfRange { .. } => Code::Protocol,
         VaultError::Finished(_) => Code::Bug,

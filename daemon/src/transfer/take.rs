@@ -41,20 +41,6 @@ impl std::fmt::Debug for Place {
     }
 }
 
-impl Place {
-    /// Whether a root that a peer names is this one.
-    ///
-    /// # Errors
-    /// What the peer is to be told.
-    pub(crate) fn check_root(root: &str) -> Result<(), Failure> {
-        if root.is_empty() || root == INBOX {
-            return Ok(());
-        }
-        let text = format!("There is no root {root:?} for this peer; the only one is {INBOX:?}.");
-        Err(Failure::new(Code::Refused, text))
-    }
-}
-
 /// What a take needs of the engine while it handles something.
 pub(crate) struct TakeCx<'a> {
     pub(crate) mail: &'a mut Mail,
@@ -143,7 +129,6 @@ impl Take {
                 "The size of the source must be known to this version of udpx.",
             ));
         };
-        Place::check_root(&request.root)?;
         let subtrees = digest::Subtrees::of(size)
             .ok_or_else(|| Failure::new(Code::NoSpace, "A file can have at most 64 TiB; split it."))?;
         let (path, inside) = destination(&request.path, &request.name)?;
@@ -500,8 +485,6 @@ fn if_exists(wire: IfExists) -> part::IfExists {
     }
 }
 
-/// The name of the default root.
-const INBOX: &str = "inbox";
 /// A peer hears of progress this often at most.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 

@@ -44,11 +44,8 @@ impl Receiver {
             ..Config::default()
         };
         config.peers.push(Peer {
-            name: "alice".into(),
-            key: alice.public(),
-            plain: false,
             rights: Rights { write: true, read: true, list: true },
-            inbox: None,
+            ..Peer::new("alice", alice.public())
         });
         change(&mut config);
         let mut receiver = Self {
@@ -115,7 +112,7 @@ impl Receiver {
     /// The same, by another way.
     pub(crate) fn request_to(&self, addresses: Vec<SocketAddr>, files: Vec<PushFile>) -> PushRequest {
         let mut request = self.request(files);
-        request.call.addresses = addresses;
+        request.call.way.addresses = addresses;
         request
     }
 

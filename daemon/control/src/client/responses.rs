@@ -1,6 +1,6 @@
 //! The responses to one request, as they come.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::{Client, ClientError};
@@ -107,6 +107,14 @@ impl<'a> Responses<'a> {
                 Ok(Some(Update::Done(reply, descriptors)))
             }
         }
+    }
+}
+
+/// Readable when there may be another response. What was read along with an earlier one is not there any more: ask
+/// [`Responses::wait`] until it has nothing before waiting for it.
+impl AsFd for Responses<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.client.as_fd()
     }
 }
 

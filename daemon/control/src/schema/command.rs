@@ -108,6 +108,9 @@ pub struct Ping {
     /// As in [`Remote::port`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// As in [`Remote::key`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Number of echoes.
     pub count: u32,
     /// From one to the next, microseconds.

@@ -32,7 +32,7 @@ pub use request::{Request, RequestError, RequestErrorKind};
 pub use response::{Body, Reply, Response};
 pub use stats::{Row, SocketReport, StatsReport};
 pub use transfer::{How, IfExists, Local, Policy, Pull, Push, Remote, TransferOptions};
-pub use vault::{Demand, Operation, Outcome, VaultOffer, VaultReply};
+pub use vault::{Demand, Obstacle, Operation, Outcome, VaultOffer, VaultReply};
 
 use serde::{Serialize, Serializer};
 

@@ -60,6 +60,9 @@ pub enum Reply {
     Listed {
         /// Items in all of them.
         count: u64,
+        /// There were more than a listing may have.
+        #[serde(default, skip_serializing_if = "is_default")]
+        cut: bool,
     },
     /// Ping.
     Ping(PingReport),

@@ -37,6 +37,9 @@ pub struct Local {
     pub path: Name,
     /// How the daemon comes to it.
     pub how: How,
+    /// Its size as this process sees it, which progress is measured by until the file is opened; for a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// How the daemon comes to a file of this machine.
@@ -52,11 +55,14 @@ pub enum How {
 /// A place at a peer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Remote {
-    /// A ticket, a peer's name, a DNS name or an address (without brackets).
+    /// A peer's name, a DNS name or an address (without brackets).
     pub host: String,
     /// UDP port, if it is not the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The peer's public key, if it is to be this one whatever the daemon knows of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Name of a root there; empty means its default.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub root: String,

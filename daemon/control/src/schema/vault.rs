@@ -59,6 +59,9 @@ pub enum Operation {
         /// What it is called until then.
         #[serde(flatten, with = "name::part")]
         part: Name,
+        /// What is to become of a file of that name: with `skip` and `fail` it is an [`Obstacle`] already now.
+        #[serde(default, skip_serializing_if = "is_default")]
+        if_exists: IfExists,
     },
     /// Open a part that was created before, for reading and writing.
     Reopen {
@@ -142,7 +145,60 @@ pub enum Outcome {
         /// Commit: the file has its final name all the same, only that is not durable.
         #[serde(default, skip_serializing_if = "is_default")]
         renamed: bool,
+        /// Create, commit: what is there under the final name, if it is that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        obstacle: Option<Obstacle>,
     },
+}
+
+/// What is in the way of a file's name, and not simply an error: the daemon knows what to do about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Obstacle {
+    /// A directory: the file may be meant to go inside.
+    Directory,
+    /// Something that shall not be replaced.
+    Exists,
+}
+
+impl Operation {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "open",
+            Self::Create { .. } => "create",
+            Self::Reopen { .. } => "reopen",
+            Self::Commit { .. } => "commit",
+            Self::Remove { .. } => "remove",
+            Self::Sync { .. } => "sync",
+            Self::Stat { .. } => "stat",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What it is about; nothing of an unknown one.
+    #[must_use]
+    pub const fn path(&self) -> Option<&Name> {
+        match self {
+            Self::Open { path }
+            | Self::Create { path, .. }
+            | Self::Reopen { path, .. }
+            | Self::Commit { path, .. }
+            | Self::Remove { path, .. }
+            | Self::Sync { path }
+            | Self::Stat { path } => Some(path),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl Outcome {
+    /// It could not be done, and nothing of it was.
+    #[must_use]
+    pub fn failed(error: ErrorReport) -> Self {
+        Self::Failed { error, renamed: false, obstacle: None }
+    }
 }
 
 impl VaultReply {

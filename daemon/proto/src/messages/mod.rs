@@ -64,6 +64,13 @@ pub struct LaneOffer {
     pub lane: u32,
 }
 
+/// "Send no faster than this": whoever receives may say so at any time, and again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Wire bits a second of the whole session, UDP payload; `None` takes a former limit away.
+    pub bps: Option<u64>,
+}
+
 macro_rules! messages {
     ($($kind:literal $name:ident($body:ty) $doc:literal;)*) => {
         /// A message of stream 0.
@@ -110,6 +117,7 @@ macro_rules! messages {
 messages! {
     1 Unsupported(Unsupported) "The peer did not know a message of ours.";
     2 LaneOffer(LaneOffer) "Another lane.";
+    3 RateLimit(RateLimit) "Send no faster than this.";
     16 PutRequest(PutRequest) "Transfer: may I write this file?";
     17 PutAccepted(PutAccepted) "Transfer: yes; it will be called so.";
     18 Subtrees(Subtrees) "Transfer: digests of subtrees that were sent.";

@@ -8,8 +8,8 @@
 //! After BBR (Cardwell et al., draft-ietf-ccwg-bbr) for the shape of its probing, and the monitor
 //! intervals of PCC (Dong et al., NSDI 2015) for telling the two kinds of loss apart.
 
-use super::Sample;
 use super::filter::WindowedMax;
+use super::{RatePolicy, Sample};
 use crate::time::Time;
 
 /// Doubles the rate each round while the path's rate is being found: 2/ln 2, rounded down.
@@ -35,6 +35,8 @@ const BASE_LOSS_MAX: f64 = 0.4;
 const EXCESS: f64 = 0.02;
 /// What a cut leaves.
 const CUT: f64 = 0.85;
+/// What it leaves of a rate that gives way to others.
+const CUT_LOW: f64 = 0.5;
 /// More loss than this for 5 rounds and 2 s means that nearly nothing gets through.
 const COLLAPSE: f64 = 0.5;
 const COLLAPSE_ROUNDS: u32 = 5;
@@ -95,6 +97,9 @@ pub struct Adaptive {
     /// Delivery samples of trains sent up to this phase are not of the present rate.
     stale_until: Option<u32>,
     has_bw: bool,
+    /// Gives way to others.
+    low: bool,
+    cap_bps: f64,
 }
 
 /// The path's own loss: packets counted in measuring rounds, the older ones half.
@@ -122,7 +127,7 @@ impl Base {
 }
 
 impl Adaptive {
-    pub(super) fn new(datagram: u16, rtt: u64, now: Time) -> Self {
+    pub(super) fn new(policy: RatePolicy, datagram: u16, rtt: u64, now: Time) -> Self {
         let rtt = rtt.max(1);
         let datagram = f64::from(datagram);
         let mut bw = WindowedMax::new(BW_WINDOW_MIN.max(BW_ROUNDS * rtt));
@@ -143,6 +148,22 @@ impl Adaptive {
             cut_at: 0,
             stale_until: None,
             has_bw: false,
+            low: policy == RatePolicy::Low,
+            cap_bps: f64::INFINITY,
+        }
+    }
+
+    pub(super) fn set_policy(&mut self, policy: RatePolicy) {
+        self.low = policy == RatePolicy::Low;
+    }
+
+    /// Nothing above `bps` is sent. A rate that a cap held down is searched again from there.
+    pub(super) fn set_cap(&mut self, bps: f64, now: Time) {
+        let held = self.uncapped_bps() >= self.cap_bps;
+        self.cap_bps = bps;
+        if held && self.has_bw {
+            self.bw.reset(now.as_nanos(), self.bw.get());
+            self.enter(Mode::Startup { best_bps: 0, stale: 0 });
         }
     }
 
@@ -159,6 +180,10 @@ impl Adaptive {
     }
 
     pub(super) fn pacing_bps(&self) -> f64 {
+        self.uncapped_bps().min(self.cap_bps)
+    }
+
+    fn uncapped_bps(&self) -> f64 {
         let compensated = match self.mode {
             Mode::Startup { .. } | Mode::Cruise { .. } => 1.0 / (1.0 - self.base.share()),
             // Measuring and draining are meant to stay below what is delivered.
@@ -174,7 +199,7 @@ impl Adaptive {
 
     pub(super) fn window(&self) -> u64 {
         let gain = if matches!(self.mode, Mode::Startup { .. }) { STARTUP_GAIN } else { 2.0 };
-        let wire = self.bw.get() / 8.0 / (1.0 - self.base.share());
+        let wire = (self.bw.get() / (1.0 - self.base.share())).min(self.cap_bps) / 8.0;
         let bdp = wire * self.min_rtt.0 as f64 / 1e9;
         (gain * bdp + wire * SACK_ROOM + INITIAL_PACKETS * self.datagram) as u64
     }
@@ -315,6 +340,10 @@ impl Adaptive {
                 self.standing = if queued && step >= 2 { self.standing + 1 } else { 0 };
                 if self.standing >= 2 && self.gain <= 1.0 {
                     self.gain = DOWN_GAIN;
+                    if self.low {
+                        self.standing = 0;
+                        self.cut(s.now);
+                    }
                 }
             }
         }
@@ -336,7 +365,7 @@ impl Adaptive {
     fn cut(&mut self, now: Time) {
         if self.round.wrapping_sub(self.cut_at) >= 3 {
             self.cut_at = self.round;
-            self.scale(CUT, now);
+            self.scale(if self.low { CUT_LOW } else { CUT }, now);
             if matches!(self.mode, Mode::Startup { .. }) {
                 self.enter(Mode::Drain { left: DRAIN_ROUNDS });
             }

@@ -1,4 +1,4 @@
-//! How fast a session may send: one enum, two policies.
+//! How fast a session may send: a policy, and a cap on what comes of it. Both change while data flows.
 
 mod adaptive;
 mod filter;
@@ -6,6 +6,9 @@ mod filter;
 use crate::time::Time;
 
 pub use adaptive::Adaptive;
+
+/// Wire bits a second that a cap or a fixed rate comes down to at most: pausing is another thing.
+pub const RATE_BPS_MIN: f64 = 8_000.0;
 
 /// What the acknowledgements of one SACK say, for the rate control.
 #[derive(Copy, Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct Sample {
 pub enum RatePolicy {
     /// Finds the path's rate; shares it (design: `fair`).
     Adaptive,
+    /// Finds what others leave of the path's rate, and gives way to them.
+    Low,
     /// Exactly so many wire bits a second, whatever is lost.
     Fixed {
         /// Bits a second, UDP payload.
@@ -44,83 +49,113 @@ pub enum RatePolicy {
 
 /// The rate control of a session.
 #[derive(Debug)]
-pub enum RateControl {
-    /// See [`Adaptive`].
-    Adaptive(Box<Adaptive>),
-    /// A constant.
-    Fixed(Fixed),
+pub struct RateControl {
+    policy: Controller,
+    /// Bits a second that are never passed, whatever the policy finds.
+    cap_bps: f64,
+    datagram: u16,
+    /// Latest RTT, nanoseconds.
+    rtt: u64,
 }
 
-/// A constant rate; the window only bounds what a silent path may swallow.
 #[derive(Debug)]
-pub struct Fixed {
-    bps: f64,
-    rtt: u64,
+enum Controller {
+    Adaptive(Box<Adaptive>),
+    Fixed(f64),
 }
 
 impl RateControl {
     /// By `policy`, for datagrams of `datagram` bytes and a first guess of the RTT in nanoseconds.
     #[must_use]
     pub fn new(policy: RatePolicy, datagram: u16, rtt: u64, now: Time) -> Self {
-        match policy {
-            RatePolicy::Adaptive => Self::Adaptive(Box::new(Adaptive::new(datagram, rtt, now))),
-            RatePolicy::Fixed { bps } => Self::Fixed(Fixed { bps, rtt }),
+        let policy = match policy {
+            RatePolicy::Fixed { bps } => Controller::Fixed(bps.max(RATE_BPS_MIN)),
+            RatePolicy::Adaptive | RatePolicy::Low => {
+                Controller::Adaptive(Box::new(Adaptive::new(policy, datagram, rtt, now)))
+            }
+        };
+        Self { policy, cap_bps: f64::INFINITY, datagram, rtt }
+    }
+
+    /// Another policy from now on. One that searches goes on from the rate in force.
+    pub fn set_policy(&mut self, policy: RatePolicy, now: Time) {
+        match (&mut self.policy, policy) {
+            (Controller::Adaptive(a), RatePolicy::Adaptive | RatePolicy::Low) => a.set_policy(policy),
+            (Controller::Fixed(old), RatePolicy::Fixed { bps }) => *old = bps.max(RATE_BPS_MIN),
+            (_, RatePolicy::Fixed { bps }) => self.policy = Controller::Fixed(bps.max(RATE_BPS_MIN)),
+            (Controller::Fixed(_), RatePolicy::Adaptive | RatePolicy::Low) => {
+                let mut adaptive = Adaptive::new(policy, self.datagram, self.rtt, now);
+                adaptive.set_cap(self.cap_bps, now);
+                self.policy = Controller::Adaptive(Box::new(adaptive));
+            }
+        }
+    }
+
+    /// At most so many wire bits a second from now on; `None` takes the cap away.
+    pub fn set_cap(&mut self, bps: Option<f64>, now: Time) {
+        self.cap_bps = bps.map_or(f64::INFINITY, |bps| bps.max(RATE_BPS_MIN));
+        if let Controller::Adaptive(a) = &mut self.policy {
+            a.set_cap(self.cap_bps, now);
         }
     }
 
     /// Wire bits a second to pace at.
     #[must_use]
     pub fn pacing_bps(&self) -> f64 {
-        match self {
-            Self::Adaptive(a) => a.pacing_bps(),
-            Self::Fixed(f) => f.bps,
-        }
+        let bps = match &self.policy {
+            Controller::Adaptive(a) => a.pacing_bps(),
+            Controller::Fixed(bps) => *bps,
+        };
+        bps.min(self.cap_bps)
     }
 
     /// Bytes that may be in flight.
     #[must_use]
     pub fn window(&self) -> u64 {
-        match self {
-            Self::Adaptive(a) => a.window(),
+        match &self.policy {
+            Controller::Adaptive(a) => a.window(),
             // Twice the round trip and what a SACK may be late.
-            Self::Fixed(f) => (f.bps / 8.0 * (2.0 * f.rtt as f64 / 1e9 + 0.05)) as u64 + (1 << 20),
+            Controller::Fixed(_) => {
+                (self.pacing_bps() / 8.0 * (2.0 * self.rtt as f64 / 1e9 + 0.05)) as u64 + (1 << 20)
+            }
         }
     }
 
     /// The phase to stamp on trains.
     #[must_use]
     pub fn phase(&self) -> u32 {
-        match self {
-            Self::Adaptive(a) => a.phase(),
-            Self::Fixed(_) => 0,
+        match &self.policy {
+            Controller::Adaptive(a) => a.phase(),
+            Controller::Fixed(_) => 0,
         }
     }
 
     /// News from the path.
     pub fn on_sample(&mut self, sample: &Sample) {
-        match self {
-            Self::Adaptive(a) => a.on_sample(sample),
-            Self::Fixed(f) => f.rtt = sample.rtt.unwrap_or(f.rtt),
+        self.rtt = sample.rtt.unwrap_or(self.rtt);
+        if let Controller::Adaptive(a) = &mut self.policy {
+            a.on_sample(sample);
         }
     }
 
     /// Packets sent in `phase` were acknowledged or declared lost (MTU probes excluded).
     pub fn tally(&mut self, phase: u32, acked: u32, lost: u32) {
-        if let Self::Adaptive(a) = self {
+        if let Controller::Adaptive(a) = &mut self.policy {
             a.tally(phase, acked, lost);
         }
     }
 
     /// Nothing was heard for `count` probe time-outs.
     pub fn on_silence(&mut self, count: u32, now: Time) {
-        if let Self::Adaptive(a) = self {
+        if let Controller::Adaptive(a) = &mut self.policy {
             a.on_silence(count, now);
         }
     }
 
     /// Datagrams have another size now.
     pub fn set_datagram(&mut self, datagram: u16) {
-        if let Self::Adaptive(a) = self {
+        self.datagram = datagram;
+        if let Controller::Adaptive(a) = &mut self.policy {
             a.set_datagram(datagram);
         }
     }
@@ -128,9 +163,9 @@ impl RateControl {
     /// The path's share of loss, as far as it is known (0..0.4).
     #[must_use]
     pub fn path_loss(&self) -> f64 {
-        match self {
-            Self::Adaptive(a) => a.path_loss(),
-            Self::Fixed(_) => 0.0,
+        match &self.policy {
+            Controller::Adaptive(a) => a.path_loss(),
+            Controller::Fixed(_) => 0.0,
         }
     }
 }

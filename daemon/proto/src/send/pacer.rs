@@ -32,6 +32,12 @@ impl Pacer {
         self.next = start.after_nanos((bytes as f64 * 8e9 / bps.max(1.0)) as u64);
     }
 
+    /// The rate went from `old` to `new`: what is booked and not yet past takes its time at the new one.
+    pub(crate) fn on_rate_changed(&mut self, now: Time, old: f64, new: f64) {
+        let booked = self.next.nanos_since(now) as f64;
+        self.next = self.next.min(now).after_nanos((booked * old.max(1.0) / new.max(1.0)) as u64);
+    }
+
     /// Bytes of the longest train at `bps`.
     pub(crate) fn train_bytes(bps: f64) -> usize {
         (bps * Self::TRAIN / 8.0) as usize

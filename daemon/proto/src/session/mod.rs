@@ -308,6 +308,24 @@ impl Session {
         }
     }
 
+    /// The rate follows another policy from now on.
+    pub fn set_policy(&mut self, policy: RatePolicy, now: Time) {
+        self.change_rate(now, |rate| rate.set_policy(policy, now));
+    }
+
+    /// At most so many wire bits a second (UDP payload, all lanes together) are paced from now on, whatever the policy
+    /// finds; `None` takes the cap away. Values below [`crate::rate::RATE_BPS_MIN`] count as that.
+    /// Control packets are not paced.
+    pub fn set_rate_cap(&mut self, bps: Option<f64>, now: Time) {
+        self.change_rate(now, |rate| rate.set_cap(bps, now));
+    }
+
+    fn change_rate(&mut self, now: Time, change: impl FnOnce(&mut RateControl)) {
+        let old = self.send.rate.pacing_bps();
+        change(&mut self.send.rate);
+        self.send.pacer.on_rate_changed(now, old, self.send.rate.pacing_bps());
+    }
+
     /// When the last authentic packet came.
     #[must_use]
     pub fn last_heard(&self) -> Time {

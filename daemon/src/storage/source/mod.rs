@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use memmap2::{Advice, Mmap};
+use udpx_control::descriptor::DescriptorError;
 
 pub use self::sigbus::{ThreadGuard, guard_thread};
 
@@ -57,6 +58,14 @@ pub enum SourceError {
     /// It is a pipe, a socket or a device.
     #[error("{0:?} is not a regular file; copy its contents into one and send that.")]
     NotRegular(PathBuf),
+    /// It came as a descriptor that does not serve.
+    #[error("{path:?} can't be sent as it was handed over: {error}")]
+    Handed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: DescriptorError,
+    },
     /// It is larger than [`super::digest::FILE_BYTES_MAX`].
     #[error("{path:?} has {size} bytes, more than the 64 TiB that one file may have; split it.")]
     TooLarge {
@@ -348,7 +357,7 @@ impl std::fmt::Debug for Source {
 
 impl SourceError {
     /// Sorts what opening `path` failed with.
-    pub(super) fn at_open(path: &Path, error: io::Error) -> Self {
+    pub(crate) fn at_open(path: &Path, error: io::Error) -> Self {
         let path = path.to_path_buf();
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => SourceError::NotFound(path),

@@ -1,0 +1,121 @@
+//! What calls and sessions tell, as the schema of the control socket says it.
+
+use udpx_control::Name;
+use udpx_control::schema::{ErrorReport, FileReport, Policy, Row, StatsReport};
+use udpx_proto::{Code, RatePolicy};
+
+use crate::report::{self, FileSummary, JobError, Summary};
+
+/// An error of the one table.
+pub(super) fn error(code: Code, text: impl Into<String>, remedy: impl Into<String>) -> ErrorReport {
+    ErrorReport::new((code.number(), code.kind()), text, remedy)
+}
+
+/// Why a call failed.
+pub(super) fn error_of(failed: &JobError) -> ErrorReport {
+    error(failed.code, failed.text.clone(), failed.remedy.clone())
+}
+
+pub(super) fn row(row: &report::Row) -> Row {
+    Row {
+        stream: row.stream,
+        packets: row.packets,
+        frames: row.frames,
+        wire_bytes: row.wire_bytes,
+        payload_bytes: row.payload_bytes,
+        seconds: row.seconds,
+        retransmitted: row.retransmitted,
+        retransmitted_bytes: row.retransmitted_bytes,
+        duplicates: row.duplicates,
+    }
+}
+
+/// A file of a job that is durable at its receiver.
+pub(super) fn file(job: u64, name: &Name, file: &FileSummary) -> FileReport {
+    FileReport {
+        job,
+        name: name.clone(),
+        path: Some(file.path.clone().into()),
+        bytes: file.bytes,
+        digest: if file.skipped { String::new() } else { file.digest_hex() },
+        skipped: file.skipped,
+        seconds: file.seconds,
+        reread_bytes: file.reread_bytes,
+        error: None,
+    }
+}
+
+/// A file of a job that is not.
+pub(super) fn failed_file(job: u64, name: &Name, failed: &JobError) -> FileReport {
+    FileReport {
+        job,
+        name: name.clone(),
+        path: None,
+        bytes: 0,
+        digest: String::new(),
+        skipped: false,
+        seconds: 0.0,
+        reread_bytes: 0,
+        error: Some(error_of(failed)),
+    }
+}
+
+/// Adds what one try of a job did to what those before it have done: the rows go on counting.
+pub(super) fn add_stats(before: Option<&StatsReport>, done: &Summary) -> StatsReport {
+    let mut streams = before.map(|stats| stats.streams.clone()).unwrap_or_default();
+    for new in &done.streams {
+        streams.push(Row { stream: Some(streams.len() as u32 + 1), ..row(new) });
+    }
+    let mut control = row(&done.control);
+    if let Some(before) = before {
+        control += &before.control;
+        control.seconds += before.control.seconds;
+    }
+    let seconds = done.seconds + before.map_or(0.0, |stats| stats.total.seconds);
+    let least = before.map(|stats| stats.rtt_min_us).filter(|&least| least > 0);
+    StatsReport {
+        lost: done.lost + before.map_or(0, |stats| stats.lost),
+        rtt_min_us: least.map_or(done.rtt_min_us, |least| match done.rtt_min_us {
+            0 => least,
+            new => new.min(least),
+        }),
+        rtt_mean_us: match done.rtt_mean_us {
+            0 => before.map_or(0, |stats| stats.rtt_mean_us),
+            new => new,
+        },
+        datagram_bytes: done.datagram.into(),
+        sessions: done.sessions + before.map_or(0, |stats| stats.sessions),
+        ..StatsReport::of_rows(streams, control, seconds)
+    }
+}
+
+/// How a session is to share its path.
+pub(super) fn policy(policy: Policy) -> RatePolicy {
+    match policy {
+        Policy::Fair => RatePolicy::Adaptive,
+        Policy::Low => RatePolicy::Low,
+        Policy::Fixed { rate_bps } => RatePolicy::Fixed { bps: rate_bps as f64 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_several_tries_sum_to_the_total() {
+        let row = |packets| report::Row { packets, wire_bytes: 10, ..report::Row::default() };
+        let mut first =
+            Summary { seconds: 1.0, control: row(2), lost: 1, rtt_min_us: 50, ..Summary::default() };
+        first.streams = vec![row(7), row(8)];
+        let mut second = Summary { seconds: 2.0, control: row(3), sessions: 2, ..Summary::default() };
+        second.streams = vec![row(9)];
+        let stats = add_stats(Some(&add_stats(None, &first)), &second);
+        assert_eq!((stats.total.packets, stats.control.packets, stats.lost), (29, 5, 1));
+        assert_eq!(
+            stats.streams.iter().map(|row| row.stream).collect::<Vec<_>>(),
+            [Some(1), Some(2), Some(3)]
+        );
+        assert_eq!((stats.total.seconds, stats.rtt_min_us, stats.sessions), (3.0, 50, 2));
+    }
+}

@@ -1,0 +1,97 @@
+//! What the configuration grants, as the engine wants it: for each peer its roots, opened.
+//!
+//! A peer's own directory is made where it is missing, and a daemon that cannot have one does not start. The other
+//! roots are the administrator's: one that is not there, a disk that is not mounted, is told to those who ask for it,
+//! and keeps nothing else from working.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::DaemonError;
+use crate::config::{Config, Peer, Sink};
+use crate::engine::access::{Access, Root};
+use crate::storage::orphans::remove_orphans;
+use crate::storage::vault::{NullVault, RootVault, Vault, VaultError};
+use crate::transfer::take::Place;
+
+/// A root other than the inbox: one vault, whoever may use it.
+type Shared<'c> = BTreeMap<&'c str, Root>;
+
+/// What the peers may do, and where.
+///
+/// # Errors
+/// A peer's own directory cannot be used.
+pub(super) fn accesses(config: &Config) -> Result<Vec<Access>, DaemonError> {
+    let shared: Shared<'_> =
+        config.roots.iter().map(|(name, root)| (name.as_str(), open(config, name, &root.path))).collect();
+    config.peers.iter().map(|peer| access(config, &shared, peer)).collect()
+}
+
+/// Removes what a killed daemon has not finished in any of these places.
+pub(super) fn sweep(peers: &[Access]) {
+    let places: BTreeSet<&PathBuf> =
+        peers.iter().flat_map(|peer| &peer.roots).map(|root| &root.path).collect();
+    for place in places {
+        for orphan in remove_orphans(place).unwrap_or_default() {
+            tracing::info!(?orphan, "removed what a killed daemon had not finished");
+        }
+    }
+}
+
+fn access(config: &Config, shared: &Shared<'_>, peer: &Peer) -> Result<Access, DaemonError> {
+    let inbox = match config.sink {
+        Sink::Null => Place { vault: Arc::new(NullVault), root: PathBuf::from("/dev/null") },
+        Sink::Files => {
+            let root = config.inbox_of(peer);
+            let opened = open_inbox(&root);
+            let opened = opened.map_err(|error| DaemonError::Inbox { peer: peer.name.clone(), error })?;
+            Place { vault: Arc::new(opened.with_file_mode(FILE_MODE)), root }
+        }
+    };
+    let mut roots = vec![Root::inbox(peer.rights, inbox)];
+    for (name, &rights) in &peer.roots {
+        match shared.get(name.as_str()) {
+            Some(root) => roots.push(Root { rights, ..root.clone() }),
+            None => tracing::warn!(
+                peer = peer.name,
+                root = name,
+                "a peer has rights on a root that there is not: add it to [roots], or by udpxctl root add"
+            ),
+        }
+    }
+    Ok(Access { key: peer.key, name: peer.name.clone(), plain: peer.plain, roots })
+}
+
+fn open(config: &Config, name: &str, path: &Path) -> Root {
+    let vault: Result<Arc<dyn Vault>, String> = match (config.sink, RootVault::open(path)) {
+        (Sink::Null, _) => Ok(Arc::new(NullVault)),
+        (Sink::Files, Ok(vault)) => Ok(Arc::new(vault.with_file_mode(FILE_MODE))),
+        (Sink::Files, Err(error)) => {
+            tracing::error!(root = name, %error, "a root cannot be used until this is mended and udpxd is reloaded");
+            Err(format!(
+                "The root {name:?} of this machine cannot be used now. On it, see why: udpxctl root list"
+            ))
+        }
+    };
+    Root { name: name.into(), rights: Default::default(), path: path.into(), vault }
+}
+
+fn open_inbox(root: &Path) -> Result<RootVault, VaultError> {
+    let made = DirBuilder::new().recursive(true).mode(INBOX_MODE).create(root);
+    match RootVault::open(root) {
+        // Then the reason why it could not be made says more.
+        Err(VaultError::NotFound(path)) => match made {
+            Err(error) => Err(VaultError::Io { path, action: "created", error }),
+            Ok(()) => Err(VaultError::NotFound(path)),
+        },
+        opened => opened,
+    }
+}
+
+/// The set-gid bit comes from the directory above, where that has it: mkdir(2) itself doesn't give it.
+const INBOX_MODE: u32 = 0o770;
+/// For the group of the directory.
+const FILE_MODE: u32 = 0o660;
