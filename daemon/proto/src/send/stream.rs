@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn no_piece_of_a_stream_without_an_end_crosses_a_block() {
         let mut s = SendStream::new(StreamId(1), RequestId(1), 0, None, 1);
-        s.extend(3 * BLOCK);
+        s.extend(2 * BLOCK + 5);
         s.finish(2 * BLOCK + 5);
         let mut pieces = vec![];
         while let Some(cut) = s.next_chunk(600_000, u64::MAX) {
