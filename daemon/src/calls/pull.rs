@@ -13,6 +13,7 @@ use super::run::Item;
 use crate::engine::report::GetSpec;
 use crate::report::JobError;
 use crate::storage::orphans;
+use crate::storage::pipe::{Outlet, PipeVault};
 use crate::storage::vault::RootVault;
 use crate::transfer::code_of_vault;
 use crate::transfer::take::Place;
@@ -55,6 +56,15 @@ impl Fetching {
         }
         let place = Place { vault: Arc::new(vault), root };
         Ok(self.file_in(&file.root, &file.path, place, &below))
+    }
+
+    /// A file of the peer that goes into a pipe.
+    pub(crate) fn piped(&self, root: &str, path: &[u8], outlet: Arc<Outlet>) -> File {
+        let name = outlet.name().to_path_buf();
+        let below = name.file_name().map_or_else(|| PathBuf::from("stdout"), PathBuf::from);
+        let base = name.parent().map(Path::to_path_buf).unwrap_or_default();
+        let place = Place { vault: Arc::new(PipeVault::new(outlet)), root: base };
+        self.file_in(root, path, place, &below)
     }
 
     /// A file of the peer that becomes `below` in a place.

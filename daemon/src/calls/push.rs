@@ -9,6 +9,7 @@ use udpx_proto::messages::IfExists;
 use super::files::File;
 use super::run::Item;
 use crate::report::JobError;
+use crate::storage::pipe::Inlet;
 use crate::storage::readers::Origin;
 use crate::storage::source::Source;
 use crate::transfer::code_of_source;
@@ -79,6 +80,12 @@ impl Offering {
         let cause = Cause::Offered(self.offer(name.to_vec()));
         let origin = PutOrigin::At(Origin::Handed { file, path });
         File::new(Item::Put(PutSpec { origin, streams: self.streams, cause }), size)
+    }
+
+    /// What comes out of a pipe.
+    pub(crate) fn piped(&self, inlet: Arc<Inlet>, name: &[u8]) -> File {
+        let cause = Cause::Offered(self.offer(name.to_vec()));
+        File::new(Item::Put(PutSpec { origin: PutOrigin::Pipe(inlet), streams: self.streams, cause }), 0)
     }
 
     /// A file that somebody else opens when its turn comes; `size` bytes, 0 if that is not known.

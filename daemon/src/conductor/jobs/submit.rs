@@ -1,9 +1,10 @@
 //! Taking in a push or a pull: what is wrong with it, whether there is room, and its record.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::unistd::{Uid, User};
@@ -15,13 +16,21 @@ use udpx_control::schema::{
 use udpx_control::server::PeerCredentials;
 use udpx_proto::Code;
 
-use super::job::Job;
+use super::job::{Handed, Job};
 use super::{Cx, Jobs};
 use crate::conductor::clients::Address;
 use crate::conductor::reports::error;
 use crate::conductor::resolver::Host;
 use crate::jobs::ledger::unix_ms;
 use crate::jobs::record::{DestinationRecord, JobRecord, Outcomes, SourceRecord};
+use crate::storage::pipe::{Inlet, Outlet, is_stream};
+use crate::transfer::{code_of_source, code_of_vault};
+
+/// What came with a request.
+struct Given {
+    handed: HashMap<u32, Handed>,
+    outlet: Option<Arc<Outlet>>,
+}
 
 impl Jobs {
     /// Somebody wants files sent.
@@ -44,15 +53,15 @@ impl Jobs {
         let sources: Vec<SourceRecord> = push.sources.iter().map(source_here).collect::<Result<_, _>>()?;
         different_names(&sources)?;
         let mut files = files.into_iter();
-        let mut handed = Vec::new();
+        let mut handed = HashMap::new();
+        let mut sources = sources;
         for (index, source) in push.sources.iter().enumerate().filter(|(_, source)| source.how == How::Fd) {
             let Some(file) = files.next() else { break };
-            let checked = classify(&file).map_err(Into::into).and_then(|file| file.check_source());
-            checked.map_err(|wrong| {
-                let text = format!("{:?}: {wrong}", source.path);
-                error(Code::NoSource, text, "Pass a regular file that is open for reading.")
-            })?;
-            handed.push((index as u32, Arc::new(File::from(file))));
+            let given = handed_source(file, source.path.as_path())?;
+            if let Handed::Pipe(_) = given {
+                (sources[index].pipe, sources[index].bytes) = (true, None);
+            }
+            handed.insert(index as u32, given);
         }
         let record = JobRecord {
             direction: Direction::Push,
@@ -64,7 +73,7 @@ impl Jobs {
             },
             ..self.record(who, destination, push.options.clone())?
         };
-        self.take_in(from, who, record, handed, cx)
+        self.take_in(from, who, record, Given { handed, outlet: None }, cx)
     }
 
     /// Somebody wants files fetched.
@@ -76,6 +85,7 @@ impl Jobs {
         from: Address,
         who: &PeerCredentials,
         pull: &Pull,
+        files: Vec<OwnedFd>,
         cx: &mut Cx<'_>,
     ) -> Result<(), ErrorReport> {
         let Some(first) = pull.sources.first() else {
@@ -89,10 +99,14 @@ impl Jobs {
         refuse_trace(&pull.options)?;
         let Local { path, how, .. } = &pull.destination;
         check_absolute(path)?;
-        if *how == How::Fd {
-            let text = "A pull into a descriptor is not in this version of udpxd.";
-            return Err(error(Code::Usage, text, "Let a vault create the file, or pull without the daemon."));
-        }
+        let outlet = match (how, files.into_iter().next(), pull.sources.len()) {
+            (How::Fd, Some(file), 1) => Some(handed_output(file, path.as_path())?),
+            (How::Fd, ..) => {
+                let text = "One file can be fetched into a descriptor, and no more.";
+                return Err(error(Code::Usage, text, "Make a request for each file."));
+            }
+            (How::Vault, ..) => None,
+        };
         let sources: Vec<SourceRecord> = pull.sources.iter().map(source_there).collect::<Result<_, _>>()?;
         different_names(&sources)?;
         let record = JobRecord {
@@ -101,7 +115,7 @@ impl Jobs {
             destination: DestinationRecord { root: String::new(), path: path.clone(), how: Some(*how) },
             ..self.record(who, first, pull.options.clone())?
         };
-        self.take_in(from, who, record, Vec::new(), cx)
+        self.take_in(from, who, record, Given { handed: HashMap::new(), outlet }, cx)
     }
 
     /// What both kinds of job have.
@@ -150,7 +164,7 @@ impl Jobs {
         from: Address,
         who: &PeerCredentials,
         mut record: JobRecord,
-        handed: Vec<(u32, Arc<File>)>,
+        Given { handed, outlet }: Given,
         cx: &mut Cx<'_>,
     ) -> Result<(), ErrorReport> {
         if record.sources.is_empty() {
@@ -164,7 +178,7 @@ impl Jobs {
         record.total = sizes.filter(|_| record.direction == Direction::Push);
         let (id, detach, uid) = (record.id, record.options.detach, record.uid);
         let mut job = Job::new(record, cx.now);
-        job.handed = handed.into_iter().collect();
+        (job.handed, job.outlet) = (handed, outlet);
         if !detach {
             job.watchers.push(from);
             cx.lending.on_offer(from.client, from.request, who.uid, &[(id, uid)], cx.now)?;
@@ -226,6 +240,32 @@ impl Jobs {
     }
 }
 
+/// What a descriptor is that came as a source.
+///
+/// # Errors
+/// Nothing that could be sent.
+fn handed_source(file: OwnedFd, path: &Path) -> Result<Handed, ErrorReport> {
+    let file = Arc::new(File::from(file));
+    let wrong = |wrong: String| {
+        error(Code::NoSource, format!("{path:?}: {wrong}"), "Pass a file or pipe that is open for reading.")
+    };
+    let checked = classify(&*file).map_err(Into::into).and_then(|found| found.check_input());
+    checked.map_err(|error| wrong(error.to_string()))?;
+    if !is_stream(&file).map_err(|error| wrong(error.to_string()))? {
+        return Ok(Handed::File(file));
+    }
+    let inlet = Inlet::new(file, path);
+    let inlet = inlet.map_err(|wrong| error(code_of_source(&wrong), wrong.to_string(), ""))?;
+    Ok(Handed::Pipe(Arc::new(inlet)))
+}
+
+/// The same of one that came as a destination.
+fn handed_output(file: OwnedFd, path: &Path) -> Result<Arc<Outlet>, ErrorReport> {
+    let outlet = Outlet::new(Arc::new(File::from(file)), path);
+    let outlet = outlet.map_err(|wrong| error(code_of_vault(&wrong), wrong.to_string(), ""))?;
+    Ok(Arc::new(outlet))
+}
+
 fn refuse_trace(options: &TransferOptions) -> Result<(), ErrorReport> {
     if options.trace {
         let text = "Traces are not in this version of udpxd.";
@@ -256,6 +296,7 @@ fn source_here(source: &Local) -> Result<SourceRecord, ErrorReport> {
         name,
         how: Some(source.how),
         bytes: source.bytes,
+        pipe: false,
     })
 }
 
@@ -271,6 +312,7 @@ fn source_there(source: &Remote) -> Result<SourceRecord, ErrorReport> {
         name: Name::new(name),
         how: None,
         bytes: None,
+        pipe: false,
     })
 }
 
