@@ -185,7 +185,7 @@ impl Run {
                 (cx.events)(Event::Accepted { file: index, path: path_of(path) });
             }
             News::Progress { written, size } => {
-                let whole = self.files.on_written(index, written, written == size);
+                let whole = self.files.on_written(index, written, size);
                 self.tell_progress(cx);
                 if whole {
                     (cx.events)(Event::Syncing { file: index });
@@ -202,7 +202,7 @@ impl Run {
                     reread_bytes: reread,
                     rows,
                 };
-                self.files.on_done(index);
+                self.files.on_done_with(index, bytes);
                 self.tell_progress(cx);
                 self.summary.add_file(summary);
                 if let Some(summary) = self.summary.files.last() {
