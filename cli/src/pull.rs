@@ -101,6 +101,7 @@ fn order(args: &PullArgs, sources: &[Remote], into: &Destination<'_>) -> Result<
     Ok(Order {
         command: schema::Pull { sources, destination, options }.into(),
         lent,
+        passed: Vec::new(),
         wants_samples: args.plot.is_some(),
     })
 }

@@ -163,6 +163,7 @@ impl Pushing {
         Ok(Order {
             command: schema::Push { sources, destinations, options }.into(),
             lent,
+            passed: Vec::new(),
             wants_samples: args.plot.is_some(),
         })
     }

@@ -42,7 +42,9 @@ pub(crate) fn run(args: ResumeArgs, output: Output) -> Result<(), Failure> {
         pauses: true,
         timeout: None,
         lent,
+        passed: Vec::new(),
         wants_samples: false,
+        is_piped: false,
         state: Progress::of(job),
     };
     let outcome = match follower.watch(client, job) {

@@ -1,6 +1,12 @@
-//! `udpxctl receive -o FILE`
+//! `udpxctl receive`: one file, to standard output or with `-o` to a file.
+//!
+//! What comes to standard output goes there as it comes, so a sender that is lost half-way cannot try again: whoever
+//! reads it has the first half already.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -17,9 +23,12 @@ use crate::{escape, events as common, jsonl, say, units};
 
 #[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
-    /// The file that what comes is stored as; one that is there is replaced when all has come
+    /// The file that what comes is stored as; one that is there is replaced when all has come [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write events as JSON lines to this file, beside what is printed
+    #[arg(long, value_name = "FILE")]
+    json_to: Option<PathBuf>,
     #[command(flatten)]
     listening: Listening,
 }
@@ -27,36 +36,78 @@ pub(crate) struct ReceiveArgs {
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: ReceiveArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
-    let Some(path) = args.output.filter(|path| path.as_os_str() != "-") else {
-        let text = "this version does not receive onto standard output";
-        return Err(Failure::with_remedy(Code::Usage, text, "Give a file: udpxctl receive -o FILE"));
+    let file = args.output.filter(|path| path.as_os_str() != "-");
+    if file.is_none() {
+        refuse_json_on_data(output)?;
+    }
+    jsonl::redirect(args.json_to.as_deref())?;
+    let (offer, path) = match &file {
+        Some(path) => (Offer::File { path: path.clone() }, path.clone()),
+        None => (Offer::Output { file: standard_output()?, name: STDOUT.into() }, STDOUT.into()),
     };
-    let mut host = args.listening.start(Offer::File { path: path.clone() })?;
+    let mut host = args.listening.start(offer)?;
     announce(&host, &path, output);
     let display = (!output.json && !output.quiet)
         .then(|| Display::new(path.as_os_str().as_encoded_bytes(), &Board::new()));
-    let mut receiving = Receiving { output, path, display, came: None, joined: false, told: None };
+    let in_order = file.is_none();
+    let mut receiving =
+        Receiving { output, path, display, came: None, joined: false, told: None, in_order, begun: false };
     let received = receiving.run(&mut host, &interrupt);
     if let Some(display) = &mut receiving.display {
         display.finish();
     }
     let file = received?;
     drop(host);
-    match output.json {
-        true => jsonl::emit_last("summary", events::received(&file)),
-        false if output.quiet => Ok(()),
-        false => say(&line(&file)),
+    if output.tells_events() {
+        jsonl::emit_last("summary", events::received(&file))?;
     }
+    match () {
+        () if output.json || output.quiet => {}
+        // Standard output is for what came.
+        () if in_order => note(&line(&file)),
+        () => say(&line(&file))?,
+    }
+    Ok(())
+}
+
+/// Standard output once more, for the engine.
+pub(crate) fn standard_output() -> Result<Arc<File>, Failure> {
+    let owned = std::io::stdout().as_fd().try_clone_to_owned();
+    owned.map(|owned| Arc::new(File::from(owned))).map_err(|error| {
+        let text = format!("standard output cannot be used: {error}");
+        Failure::with_remedy(Code::Io, text, "Do not close it.")
+    })
+}
+
+/// Data and lines of JSON cannot share standard output.
+pub(crate) fn refuse_json_on_data(output: Output) -> Result<(), Failure> {
+    if output.json {
+        let text = "--json writes to standard output, which is for the data here";
+        return Err(Failure::with_remedy(Code::Usage, text, "Give a file for it: --json-to FILE"));
+    }
+    Ok(())
 }
 
 /// The ticket, alone on its line, and what it is good for: on standard error, as standard output may be for data.
 fn announce(host: &Host, path: &Path, output: Output) {
+    if output.tells_events() {
+        tell_ticket(host);
+    }
     if output.json {
-        return tell_ticket(host);
+        return;
     }
     note(&format!("{}\n", host.ticket().text().as_str()));
-    let what = format!("One file is waited for, to be {}", escape::path(path));
-    explain(host, &what, &["udpxctl push FILE TICKET"], output);
+    let (what, commands) = match path.to_str() {
+        Some(STDOUT) => (
+            "One file is waited for, to go to standard output".to_owned(),
+            &["udpxctl push FILE TICKET", "COMMAND | udpxctl push - TICKET"][..],
+        ),
+        _ => (
+            format!("One file is waited for, to be {}", escape::path(path)),
+            &["udpxctl push FILE TICKET"][..],
+        ),
+    };
+    explain(host, &what, commands, output);
 }
 
 /// What has happened so far.
@@ -70,6 +121,10 @@ struct Receiving {
     joined: bool,
     /// When progress was last told to programs.
     told: Option<Instant>,
+    /// It goes to standard output.
+    in_order: bool,
+    /// Some of it is written.
+    begun: bool,
 }
 
 impl Receiving {
@@ -108,6 +163,7 @@ impl Receiving {
                 self.note(&format!("{} was refused: {text}", from.ip()));
             }
             HostEvent::Arriving { bytes, total, rate_bps, rtt_us, loss, .. } if self.came.is_none() => {
+                self.begun |= bytes > 0;
                 let (rate, rtt) = (rate_bps as f64 / 8.0, Duration::from_micros(rtt_us));
                 self.show(&Status { bytes, total, rate, rtt, loss, syncing: bytes == total });
             }
@@ -119,6 +175,11 @@ impl Receiving {
                 let failure = Failure::from(JobError::told(code, &text));
                 if is_ours(&path, code, &text) {
                     return Err(failure);
+                }
+                if self.in_order && self.begun {
+                    let text = format!("only a part of it came, and is written: {}", failure.text);
+                    let remedy = "Do not use what was written; run the whole command again.";
+                    return Err(Failure::with_remedy(code, text, remedy));
                 }
                 self.json("file", || events::failed(&path, "in", &failure));
                 self.note(&format!("it did not come: {}; the same sender may try again", failure.text));
@@ -145,7 +206,7 @@ impl Receiving {
     }
 
     fn json(&self, event: &str, fields: impl FnOnce() -> jsonl::Fields) {
-        if self.output.json {
+        if self.output.tells_events() {
             jsonl::emit(event, fields());
         }
     }
@@ -154,7 +215,8 @@ impl Receiving {
 /// Whether it is this end that cannot have the file: another try would not help.
 fn is_ours(path: &Path, code: Code, text: &str) -> bool {
     let quoted = format!("{path:?}");
-    matches!(code, Code::NoSpace | Code::Io | Code::Bug) && text.starts_with(quoted.trim_end_matches('"'))
+    matches!(code, Code::NoSpace | Code::Io | Code::Bug | Code::TryAgain)
+        && text.starts_with(quoted.trim_end_matches('"'))
 }
 
 fn line(file: &FileSummary) -> String {
@@ -169,6 +231,8 @@ fn line(file: &FileSummary) -> String {
     )
 }
 
+/// What standard output is called, to the sender too.
+pub(crate) const STDOUT: &str = "/dev/stdout";
 /// How long the sender is given to say good-bye, once its file is here: some retransmissions on a bad path.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// As in a push.

@@ -4,11 +4,12 @@
 //! itself again; only then does the command give up, and says how to go on.
 
 use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use udpx_control::client::{Client, ClientError, SocketChoice};
-use udpx_control::schema::{Command, Event, JobState, Pause, Phase, Reply, Watch};
+use udpx_control::schema::{Cancel, Command, Event, JobState, Pause, Phase, Reply, Watch};
 use udpxd::Code;
 
 use super::end::{End, Pieces};
@@ -32,12 +33,16 @@ pub(crate) struct Follower<'a> {
     pub(crate) hangup: &'a Hangup,
     /// What this process lends to the job; nothing if it only looks on.
     pub(crate) lent: Option<Lent>,
+    /// What goes with the request: pipes, mostly.
+    pub(crate) passed: Vec<OwnedFd>,
     /// Ctrl-C pauses the job, else it only ends the following.
     pub(crate) pauses: bool,
     /// Give up when the peer is silent for so long.
     pub(crate) timeout: Option<Duration>,
     /// The job over time is wanted at its end.
     pub(crate) wants_samples: bool,
+    /// Something was passed: it cannot go on later.
+    pub(crate) is_piped: bool,
     pub(crate) state: Progress,
 }
 
@@ -96,10 +101,13 @@ impl Follower<'_> {
 
     fn run(&mut self, client: Client, command: Command, lender: Option<Lender>) -> Result<End, Failure> {
         let (mut client, mut command, mut lender) = (client, command, lender);
+        let passed = std::mem::take(&mut self.passed);
+        self.is_piped = !passed.is_empty();
+        let mut descriptors: Vec<_> = passed.iter().map(AsFd::as_fd).collect();
         self.state.heard = Some(Instant::now());
         loop {
             let each = |step| self.step(step);
-            let error = match drive(&mut client, command, &[], lender.as_ref(), each) {
+            let error = match drive(&mut client, command, &descriptors, lender.as_ref(), each) {
                 Ok(lend::End::Done(Reply::Job { job, stats })) => {
                     if self.state.has_gap || self.wants_samples {
                         return End::ask(&mut client, job.job);
@@ -116,6 +124,7 @@ impl Follower<'_> {
             client = self.find_again(job, &error)?;
             self.offer(job)?;
             command = Watch { job: Some(job) }.into();
+            descriptors.clear();
         }
     }
 
@@ -184,6 +193,7 @@ impl Follower<'_> {
             });
         };
         match left {
+            _ if self.is_piped => self.cancel(job, left),
             Left::HungUp => Err(self.hand_over(job, lender)),
             _ if !self.pauses => {
                 let remedy = format!("Watch it again: {}", self.command("watch", job));
@@ -215,6 +225,27 @@ impl Follower<'_> {
             },
         };
         let remedy = self.ways_on(job);
+        Err(Failure::with_remedy(code, format!("{why}; job {job} {what}"), remedy))
+    }
+
+    /// Cancels a job that cannot go on later, or finds that it has ended meanwhile.
+    fn cancel(&self, job: u64, left: Left) -> Result<End, Failure> {
+        let (code, why) = match left {
+            Left::Silent | Left::NoAnswer => {
+                (Code::Unreachable, format!("nothing was heard of {} for too long", self.watcher.host()))
+            }
+            Left::Interrupted | Left::HungUp => (Code::Interrupted, "interrupted".to_owned()),
+        };
+        let mut client = crate::engine::again(&self.socket)?;
+        client.set_patience(Some(PAUSE_TIME_MAX));
+        let what = match ask::call(&mut client, Cancel { job }, |_| {}) {
+            Ok(_) => "is cancelled".to_owned(),
+            Err(failure) => match End::ask(&mut client, job) {
+                Ok(end) if end.report.state.is_ended() => return Ok(end),
+                _ => format!("could not be cancelled: {}", failure.text),
+            },
+        };
+        let remedy = "Run the whole command again: what went through a pipe cannot be had from it twice.";
         Err(Failure::with_remedy(code, format!("{why}; job {job} {what}"), remedy))
     }
 

@@ -1,5 +1,7 @@
 //! A push or a pull through a daemon, from its request to its outcome.
 
+use std::os::fd::OwnedFd;
+
 use udpx_control::client::Client;
 use udpx_control::schema::Command;
 
@@ -14,6 +16,9 @@ use crate::watcher::Watcher;
 pub(crate) struct Order {
     pub(crate) command: Command,
     pub(crate) lent: Lent,
+    /// What it passes, open: standard input or output. Such a job moves its bytes once, and only as long as this process
+    /// is there to wait for it.
+    pub(crate) passed: Vec<OwnedFd>,
     /// The job over time is wanted at its end.
     pub(crate) wants_samples: bool,
 }
@@ -33,9 +38,11 @@ pub(crate) fn run(
         interrupt,
         hangup,
         lent: Some(order.lent),
+        passed: order.passed,
         pauses: true,
         timeout: reach.timeout,
         wants_samples: order.wants_samples,
+        is_piped: false,
         state: Progress::default(),
     };
     match follower.request(client, order.command) {

@@ -58,13 +58,14 @@ impl Fetching {
         Ok(self.file_in(&file.root, &file.path, place, &below))
     }
 
-    /// A file of the peer that goes into a pipe.
-    pub(crate) fn piped(&self, root: &str, path: &[u8], outlet: Arc<Outlet>) -> File {
+    /// A file of the peer that goes into a pipe that was opened before.
+    pub(crate) fn into_outlet(&self, root: &str, path: &[u8], outlet: Arc<Outlet>) -> File {
         let name = outlet.name().to_path_buf();
         let below = name.file_name().map_or_else(|| PathBuf::from("stdout"), PathBuf::from);
         let base = name.parent().map(Path::to_path_buf).unwrap_or_default();
         let place = Place { vault: Arc::new(PipeVault::new(outlet)), root: base };
-        self.file_in(root, path, place, &below)
+        let one = Self { streams: Some(1), ..self.clone() };
+        one.file_in(root, path, place, &below)
     }
 
     /// A file of the peer that becomes `below` in a place.

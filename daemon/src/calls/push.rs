@@ -82,8 +82,8 @@ impl Offering {
         File::new(Item::Put(PutSpec { origin, streams: self.streams, cause }), size)
     }
 
-    /// What comes out of a pipe.
-    pub(crate) fn piped(&self, inlet: Arc<Inlet>, name: &[u8]) -> File {
+    /// What comes out of a pipe that was opened before.
+    pub(crate) fn from_inlet(&self, inlet: Arc<Inlet>, name: &[u8]) -> File {
         let cause = Cause::Offered(self.offer(name.to_vec()));
         File::new(Item::Put(PutSpec { origin: PutOrigin::Pipe(inlet), streams: self.streams, cause }), 0)
     }

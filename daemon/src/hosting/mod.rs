@@ -15,6 +15,8 @@ mod bind;
 mod event;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -36,6 +38,7 @@ use crate::engine::{EngineConfig, EngineHandle, StartError};
 use crate::identity::OsRandom;
 use crate::report::JobError;
 use crate::storage::orphans::remove_orphans_in;
+use crate::storage::pipe::{Outlet, PipeVault};
 use crate::storage::vault::{RootVault, Vault};
 use crate::ticket::{Gives, Purpose, Ticket};
 use crate::transfer::code_of_vault;
@@ -63,7 +66,7 @@ pub struct HostConfig {
 }
 
 /// What the holder of the ticket may do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Offer {
     /// Use a directory.
     Directory {
@@ -78,6 +81,13 @@ pub enum Offer {
     File {
         /// Its path here, in a directory that exists.
         path: PathBuf,
+    },
+    /// Put one file, whose bytes go to a descriptor in their order: a pipe, a terminal, or a file from where it stands.
+    Output {
+        /// The descriptor, open for writing.
+        file: Arc<File>,
+        /// What it is called in messages, here and to the other end; a path like `/dev/stdout`.
+        name: PathBuf,
     },
 }
 
@@ -230,10 +240,22 @@ fn prepare(offer: &Offer) -> Result<(Purpose, Gives, Place, Option<OnlyFile>), J
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             let place = open(parent.unwrap_or(Path::new(".")))?;
             let only = OnlyFile { path: name.as_bytes().to_vec(), if_exists: IfExists::Replace };
-            Ok((Purpose::Receive, Gives { write: true, once: true, ..Gives::default() }, place, Some(only)))
+            Ok((Purpose::Receive, ONE_FILE, place, Some(only)))
+        }
+        Offer::Output { file, name } => {
+            let outlet = Outlet::new(file.clone(), name);
+            let outlet = outlet.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
+            let vault: Arc<dyn Vault> = Arc::new(PipeVault::new(Arc::new(outlet)));
+            let place = Place { vault, root: name.parent().unwrap_or(Path::new("/")).into() };
+            let path = name.file_name().unwrap_or(OsStr::new("stdout")).as_bytes().to_vec();
+            let only = OnlyFile { path, if_exists: IfExists::Replace };
+            Ok((Purpose::Receive, ONE_FILE, place, Some(only)))
         }
     }
 }
+
+/// Of a ticket for one file to be put.
+const ONE_FILE: Gives = Gives { read: false, write: true, list: false, once: true };
 
 fn open(path: &Path) -> Result<Place, JobError> {
     // The other end is told where its file is, and "." says little there.

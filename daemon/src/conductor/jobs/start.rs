@@ -83,8 +83,8 @@ impl Jobs {
             self.end(id, JobState::Failed, Some(&failed), cx);
             return false;
         }
-        let lent = job.outlet.is_none()
-            && job.pending().iter().any(|source| !job.handed.contains_key(source));
+        let lent =
+            job.outlet.is_none() && job.pending().iter().any(|source| !job.handed.contains_key(source));
         if job.record.needs_owner() && lent && cx.lending.lender_of(id).is_none() {
             let why = format!("waits for a process of {}: udpxctl resume {id}", job.record.user);
             self.set_state(id, JobState::Waiting { why, next_try_unix_ms: None }, cx);
@@ -372,7 +372,7 @@ fn file_of(job: &Job, source: u32, lent: &(Sender<LentCall>, Bell)) -> File {
                 Some(Handed::File(file)) => {
                     offering.handed(file.clone(), path, of.name.as_bytes(), of.bytes.unwrap_or(0))
                 }
-                Some(Handed::Pipe(inlet)) => offering.piped(inlet.clone(), of.name.as_bytes()),
+                Some(Handed::Pipe(inlet)) => offering.from_inlet(inlet.clone(), of.name.as_bytes()),
                 None => offering.lent(path, of.bytes.unwrap_or(0)),
             }
         }
@@ -380,7 +380,7 @@ fn file_of(job: &Job, source: u32, lent: &(Sender<LentCall>, Bell)) -> File {
             let fetching =
                 Fetching { streams, if_exists: if_exists(record.options.if_exists), umask: record.umask };
             if let Some(outlet) = &job.outlet {
-                return fetching.piped(&of.root, of.path.as_bytes(), outlet.clone());
+                return fetching.into_outlet(&of.root, of.path.as_bytes(), outlet.clone());
             }
             let (base, below) =
                 destination(record.destination.path.as_path(), &of.name, record.sources.len());
@@ -412,7 +412,8 @@ fn if_exists(what: IfExists) -> udpx_proto::messages::IfExists {
 }
 
 /// What to do about a job that has used up a pipe.
-const WHOLE_AGAIN: &str = "Run the whole command again: what went through a pipe cannot be had from it twice.";
+const WHOLE_AGAIN: &str =
+    "Run the whole command again: what went through a pipe cannot be had from it twice.";
 /// Before something that failed is tried again; doubled each time.
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(60);
