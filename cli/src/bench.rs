@@ -82,6 +82,7 @@ pub(crate) fn push(args: BenchPushArgs, output: Output) -> Result<(), Failure> {
             identity,
             timeout: PATIENCE,
             sending: args.sending,
+            trace: None,
         },
         files: vec![file],
         names: vec![name.clone()],

@@ -33,6 +33,7 @@ mod root;
 mod run;
 mod stats;
 mod table;
+mod trace;
 mod units;
 mod values;
 mod version;

@@ -14,6 +14,7 @@ use crate::names::Names;
 use crate::push::finish;
 use crate::remote::Remote;
 use crate::run::{Pull, Way};
+use crate::trace::Tracing;
 use crate::{escape, plot};
 
 /// Runs the command; the error is not yet told.
@@ -31,8 +32,9 @@ pub(crate) fn run(args: PullArgs, output: Output) -> Result<(), Failure> {
     };
     let files = sources.into_iter().zip(&names).map(file).collect();
     let sending = Sending { carrying: args.carrying, rate: None };
+    let (tracer, tracing) = Tracing::begin(args.trace)?;
     let pull = Pull {
-        way: Way::to(&host, args.reach, sending)?,
+        way: Way { trace: tracer, ..Way::to(&host, args.reach, sending)? },
         files,
         names,
         if_exists: args.if_exists,
@@ -41,7 +43,7 @@ pub(crate) fn run(args: PullArgs, output: Output) -> Result<(), Failure> {
     let title = format!("{} from {host}", plot::files(&pull.names));
     let outcome = pull.run(output, interrupt.flag());
     let drawn = args.plot.map_or(Ok(()), |path| outcome.plot(&path, &title, true));
-    finish(outcome, "", output).and(drawn)
+    finish(outcome, "", output).and(drawn).and(tracing.finish())
 }
 
 /// Sources, of which there is at least one, and the destination.

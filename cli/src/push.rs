@@ -12,6 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::names::Names;
 use crate::remote::Remote;
 use crate::run::{self, Outcome, Push, Way};
+use crate::trace::Tracing;
 use crate::{escape, events, jsonl, plot, say, table};
 
 /// Runs the command; the error is not yet told.
@@ -20,8 +21,9 @@ pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
     let (sources, destination) = split(&args.places)?;
     let names = base_names(&sources)?;
     destination.warn_of_port(output);
+    let (tracer, tracing) = Tracing::begin(args.trace)?;
     let push = Push {
-        way: Way::to(&destination.host, args.reach, args.sending)?,
+        way: Way { trace: tracer, ..Way::to(&destination.host, args.reach, args.sending)? },
         files: sources.into_iter().map(run::file).collect(),
         names,
         root: destination.root,
@@ -31,7 +33,7 @@ pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
     let title = format!("{} to {}", plot::files(&push.names), destination.host);
     let outcome = push.run(output, interrupt.flag());
     let drawn = args.plot.map_or(Ok(()), |path| outcome.plot(&path, &title, false));
-    finish(outcome, &format!("{}:", destination.host), output).and(drawn)
+    finish(outcome, &format!("{}:", destination.host), output).and(drawn).and(tracing.finish())
 }
 
 /// Tells how a push or a pull ended; its failure is left to the caller. `place` is what stands before the paths of the

@@ -9,6 +9,7 @@ use std::time::Duration;
 use udpxd::embedded::{self, Call, Event, PullFile, PullRequest, PushFile, PushRequest};
 use udpxd::report::{JobError, Summary};
 use udpxd::samples::Samples;
+use udpxd::trace::Tracer;
 use udpxd::{Code, RatePolicy, StaticSecret, identity};
 
 use crate::args::{IfExists, Output, Reach, Sending};
@@ -23,13 +24,21 @@ pub(crate) struct Way {
     pub(crate) identity: StaticSecret,
     pub(crate) timeout: Duration,
     pub(crate) sending: Sending,
+    /// Hears of every packet.
+    pub(crate) trace: Option<Tracer>,
 }
 
 impl Way {
     /// To a host of the command line. Our key is made at first use.
     pub(crate) fn to(host: &str, reach: Reach, sending: Sending) -> Result<Self, Failure> {
         let target = peers::resolve(&places::peers()?, host, reach.port, reach.peer_key)?;
-        Ok(Self { target, identity: load_identity(reach.identity)?, timeout: reach.timeout, sending })
+        Ok(Self {
+            target,
+            identity: load_identity(reach.identity)?,
+            timeout: reach.timeout,
+            sending,
+            trace: None,
+        })
     }
 
     /// Speaks to it. What happens on the way is told; the end is the caller's to tell.
@@ -50,6 +59,7 @@ impl Way {
         call.way.host = self.target.name;
         call.way.connect_timeout = self.timeout;
         call.way.give_up_after = self.timeout;
+        call.way.trace = self.trace;
         call.cancel = cancel;
         let Sending { carrying, rate } = self.sending;
         call.way.plain = carrying.plain;

@@ -27,6 +27,7 @@ pub mod relay;
 pub mod report;
 pub mod samples;
 pub mod storage;
+pub mod trace;
 mod transfer;
 #[cfg(test)]
 mod unprivileged;

@@ -26,6 +26,9 @@ pub(crate) struct PushArgs {
     /// Draw rate, round trip, loss and retransmissions over time into this file, as SVG
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
+    /// Write each packet that is sent, received, lost, doubled or dropped as a line into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -45,6 +48,9 @@ pub(crate) struct PullArgs {
     /// Draw rate and round trip over time into this file, as SVG
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
+    /// Write each packet that is sent, received, lost, doubled or dropped as a line into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

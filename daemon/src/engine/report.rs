@@ -13,6 +13,7 @@ use udpx_proto::{Code, RatePolicy, SessionStats};
 use super::access::Peers;
 use crate::report::{FileSummary, SessionCounters, SocketReport, Tally, Traffic};
 use crate::storage::Bell;
+use crate::trace::Tracer;
 use crate::transfer::Failure;
 use crate::transfer::put::{News, PutSpec};
 use crate::transfer::take::Place;
@@ -87,6 +88,8 @@ pub(crate) struct Connect {
     pub(crate) mtu_max: u16,
     /// How long to try.
     pub(crate) timeout: Duration,
+    /// Hears of every packet of the session.
+    pub(crate) trace: Option<Tracer>,
 }
 
 /// What an engine tells.
