@@ -46,7 +46,6 @@ pub(crate) struct Lent {
 ///
 /// # Errors
 /// It could not be started, or what it or the daemon says.
-#[allow(dead_code, reason = "for the commands that detach")]
 pub(crate) fn spawn(socket: &Path, jobs: &[u64], lent: &Lent) -> Result<(), Failure> {
     // By this name it is found even after an upgrade has replaced it.
     spawn_program(Path::new("/proc/self/exe"), socket, jobs, lent)

@@ -10,7 +10,7 @@ use udpxd::config::{Config, Peer, Sink};
 use udpxd::daemon::{Daemon, DaemonEvent};
 use udpxd::embedded::PushFile;
 use udpxd::report::FileSummary;
-use udpxd::{Code, PublicKey, StaticSecret, identity};
+use udpxd::{Code, Credential, PublicKey, StaticSecret, identity};
 
 use crate::args::{BenchPushArgs, BenchReceiveArgs, IfExists, Output};
 use crate::demo::{child, receiver};
@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::peers::{self, Target};
 use crate::run::{self, Push, Way};
+use crate::values::Policy;
 use crate::{events, jsonl};
 
 /// Receives one file.
@@ -78,10 +79,16 @@ pub(crate) fn push(args: BenchPushArgs, output: Output) -> Result<(), Failure> {
     };
     let push = Push {
         way: Way {
-            target: Target { name: "the receiver".into(), addresses: vec![args.to], key },
+            target: Target {
+                name: "the receiver".into(),
+                addresses: vec![args.to],
+                key,
+                credential: Credential::None,
+            },
             identity,
             timeout: PATIENCE,
             sending: args.sending,
+            policy: Policy::Fair,
             trace: None,
         },
         files: vec![file],

@@ -1,11 +1,11 @@
 //! What happened, as the fields of a JSON event. `docs/events.schema.json` describes them.
 
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use udpx_control::schema::JobReport;
 use udpxd::embedded::PingSummary;
 use udpxd::report::{FileSummary, Row, Summary};
 use udpxd::storage::listing::Entry;
@@ -15,8 +15,8 @@ use crate::jsonl::{self, Fields, put_name};
 use crate::progress::Status;
 
 /// `connected`.
-pub(crate) fn connected(address: &SocketAddr, rtt_us: u64) -> Fields {
-    object(json!({ "address": address.to_string(), "rtt_us": rtt_us }))
+pub(crate) fn connected(address: &str, rtt_us: u64) -> Fields {
+    object(json!({ "address": address, "rtt_us": rtt_us }))
 }
 
 /// `queued`: the receiver takes the file, and this is where it will be.
@@ -53,12 +53,14 @@ pub(crate) fn file(name: &[u8], file: &FileSummary) -> Fields {
     let mut fields = object(json!({
         "ok": true,
         "bytes": file.bytes,
-        "digest": file.digest_hex(),
         "skipped": file.skipped,
         "seconds": file.seconds,
         "duration_us": seconds_to_micros(file.seconds),
         "reread_bytes": file.reread_bytes,
     }));
+    if file.digest != UNKNOWN_DIGEST {
+        fields.insert("digest".into(), file.digest_hex().into());
+    }
     put_name(&mut fields, "name", name);
     put_name(&mut fields, "path", file.path.as_os_str().as_bytes());
     fields
@@ -70,6 +72,11 @@ pub(crate) fn failed_file(name: &[u8], failure: &Failure) -> Fields {
     fields.insert("ok".into(), false.into());
     put_name(&mut fields, "name", name);
     fields
+}
+
+/// `job`: a job as it stands.
+pub(crate) fn job(report: &JobReport) -> Fields {
+    serde_json::to_value(report).map(object).unwrap_or_default()
 }
 
 /// `entry`: one of a directory.
@@ -127,7 +134,9 @@ pub(crate) fn summary(summary: &Summary) -> Fields {
         "control": row(&summary.control),
     })));
     if let [only] = summary.files.as_slice() {
-        fields.insert("digest".into(), only.digest_hex().into());
+        if only.digest != UNKNOWN_DIGEST {
+            fields.insert("digest".into(), only.digest_hex().into());
+        }
         put_name(&mut fields, "path", only.path.as_os_str().as_bytes());
     }
     fields
@@ -153,6 +162,9 @@ fn row(row: &Row) -> Fields {
     }
     fields
 }
+
+/// Of a file that was there already, and was not read.
+const UNKNOWN_DIGEST: [u8; 32] = [0; 32];
 
 /// The fields of a literal object.
 pub(crate) fn object(value: Value) -> Fields {

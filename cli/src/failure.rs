@@ -48,16 +48,21 @@ impl Failure {
         let _ = std::io::stderr().write_all(self.lines().as_bytes());
     }
 
-    /// One failure for several files that failed out of `all`: their code if all failed alike, else
+    /// The same for one of several hosts.
+    pub(crate) fn show_of(&self, host: &str) {
+        Self { text: format!("{host}: {}", self.text), ..self.clone() }.show();
+    }
+
+    /// One failure for several files (or other `things`) that failed out of `all`: their code if all failed alike, else
     /// [`Code::Partly`].
-    pub(crate) fn of_several(failures: &[Failure], all: usize) -> Option<Failure> {
+    pub(crate) fn of_several(failures: &[Failure], all: usize, things: &str) -> Option<Failure> {
         let (first, rest) = failures.split_first()?;
         if all == 1 {
             return Some(first.clone());
         }
         let alike = failures.len() == all && rest.iter().all(|failure| failure.code == first.code);
         let code = if alike { first.code } else { Code::Partly };
-        Some(Failure::new(code, format!("{} of {all} files failed", failures.len())))
+        Some(Failure::new(code, format!("{} of {all} {things} failed", failures.len())))
     }
 }
 
@@ -69,7 +74,8 @@ mod tests {
     fn several_failures_have_their_common_code_or_partly() {
         let gone = Failure::new(Code::NoSource, "a is not there");
         let full = Failure::new(Code::NoSpace, "no room for b");
-        let code = |list: &[Failure], all| Failure::of_several(list, all).map(|failure| failure.code);
+        let code =
+            |list: &[Failure], all| Failure::of_several(list, all, "files").map(|failure| failure.code);
         assert_eq!(code(&[], 3), None);
         assert_eq!(code(std::slice::from_ref(&gone), 1), Some(Code::NoSource));
         assert_eq!(code(&[gone.clone(), gone.clone()], 2), Some(Code::NoSource));

@@ -1,17 +1,46 @@
-//! One JSON object a line: what every event has, and how names and times are written.
+//! One JSON object a line: what every event has, and how names and times are written. The lines go to standard output,
+//! or to the file of `--json-to`.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
+use udpxd::Code;
 
 use crate::failure::Failure;
-use crate::say;
+use crate::{escape, say};
 
 /// Fields of an event.
 pub(crate) type Fields = Map<String, Value>;
 
 /// Version of what the events mean. A new field is no new version.
 const SCHEMA: u64 = 1;
+
+/// The file of `--json-to`.
+static FILE: OnceLock<Mutex<File>> = OnceLock::new();
+
+/// Makes the lines go to a file from now on, if one is given.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn redirect(to: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = to else { return Ok(()) };
+    let file = File::create(path).map_err(|error| {
+        let text = format!("{} cannot be written: {error}", escape::path(path));
+        Failure::with_remedy(Code::NoSpace, text, "Give --json-to a file in a directory where you may write.")
+    })?;
+    // A command does this once.
+    let _ = FILE.set(Mutex::new(file));
+    Ok(())
+}
+
+/// The lines go to a file.
+pub(crate) fn is_redirected() -> bool {
+    FILE.get().is_some()
+}
 
 /// Writes one event on the way. Errors are ignored: if they last then the last event meets them too.
 pub(crate) fn emit(event: &str, fields: Fields) {
@@ -25,7 +54,12 @@ pub(crate) fn emit(event: &str, fields: Fields) {
 pub(crate) fn emit_last(event: &str, fields: Fields) -> Result<(), Failure> {
     let mut line = render(event, fields, SystemTime::now());
     line.push('\n');
-    say(&line)
+    let Some(file) = FILE.get() else { return say(&line) };
+    // Whoever has panicked in between has written a whole line or the beginning of one; ours is on its own.
+    file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes()).map_err(|error| {
+        let text = format!("the file of --json-to cannot be written: {error}");
+        Failure::with_remedy(Code::Io, text, "Free space there.")
+    })
 }
 
 fn render(event: &str, fields: Fields, now: SystemTime) -> String {

@@ -1,18 +1,49 @@
 //! `udpxctl key`: who we are, for the configuration of those whom we push to.
+//!
+//! That is the daemon where one does the work, else this user: which of them is said on standard error, and nothing but
+//! the key stands on standard output.
+
+use std::io::Write;
 
 use serde_json::json;
+use udpx_control::client::{Client, ClientError, SocketChoice};
+use udpx_control::schema::{Key, Reply};
 use udpxd::identity;
 
 use crate::args::{KeyArgs, Output};
 use crate::failure::Failure;
-use crate::{events, jsonl, run, say};
+use crate::{ask, escape, events, run};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: KeyArgs, output: Output) -> Result<(), Failure> {
-    let key = identity::key_text(&run::load_identity(args.identity)?.public());
-    if output.json {
-        jsonl::emit_last("summary", events::object(json!({ "ok": true, "key": key })))
-    } else {
-        say(&format!("{key}\n"))
+    let (key, whose) = key(args)?;
+    if !output.json && !output.quiet {
+        // Only an explanation.
+        let _ = writeln!(std::io::stderr(), "udpxctl: {whose}");
+    }
+    crate::conclude(output, || events::object(json!({ "ok": true, "key": key })), || format!("{key}\n"))
+}
+
+fn key(args: KeyArgs) -> Result<(String, String), Failure> {
+    let own = |file, why: &str| {
+        let key = identity::key_text(&run::load_identity(file)?.public());
+        Ok((key, format!("the key of this user{why}")))
+    };
+    if args.through.no_daemon || args.identity.is_some() {
+        return own(args.identity, "");
+    }
+    match Client::connect(&SocketChoice::from_env(args.through.ask.socket)) {
+        Ok(mut client) => match ask::call(&mut client, Key {}, |_| {})? {
+            Reply::Key(report) => {
+                let place = escape::path(client.path());
+                Ok((
+                    report.key,
+                    format!("the key of the daemon at {place}; --no-daemon shows this user's own"),
+                ))
+            }
+            _ => Err(ask::unexpected()),
+        },
+        Err(ClientError::NoDaemon { .. }) => own(None, ", since no daemon runs"),
+        Err(error) => Err(ask::failed(&error)),
     }
 }

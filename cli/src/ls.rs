@@ -2,30 +2,77 @@
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
+use udpx_control::client::Client;
+use udpx_control::schema::{self, Event, List, Reply};
 use udpxd::embedded;
 use udpxd::storage::listing::{Entry, EntryKind, Listing};
 
-use crate::args::{LsArgs, Output, Sending};
+use crate::args::{LsArgs, Output, Reach, Sending};
+use crate::engine::{self, Engine};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::job::order;
 use crate::remote::Remote;
 use crate::run::Way;
-use crate::{escape, events, jsonl, say};
+use crate::{ask, escape, events, jsonl, say};
 
 /// Runs the command; the error is not yet told.
-pub(crate) fn run(args: LsArgs, output: Output) -> Result<(), Failure> {
+pub(crate) fn run(args: &LsArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
     let place = Remote::parse(&args.place)?;
     place.warn_of_port(output);
-    let way = Way::to(&place.host, args.reach, Sending::default())?;
-    let listing = way.ask(output, interrupt.flag(), |call, events| {
-        embedded::list(call, &place.root, &place.path, events)
-    })?;
+    let listing = match engine::choose(&args.through, &args.reach, &[&place.host], None, output)? {
+        Engine::Daemon(mut client) => by_daemon(&mut client, &place, &args.reach, &interrupt)?,
+        Engine::Here => {
+            let way = Way::to(&place.host, &args.reach, Sending::default())?;
+            way.ask(output, interrupt.flag(), |call, events| {
+                embedded::list(call, &place.root, &place.path, events)
+            })?
+        }
+    };
     match output.json {
         true => tell_json(&listing),
         false => show(&listing, output),
+    }
+}
+
+fn by_daemon(
+    client: &mut Client,
+    place: &Remote,
+    reach: &Reach,
+    interrupt: &Interrupt,
+) -> Result<Listing, Failure> {
+    let mut entries = Vec::new();
+    let reply =
+        ask::wait(client, List { place: order::place(place, reach) }, reach.timeout, interrupt, |event| {
+            if let Event::Entries { entries: more } = event {
+                entries.extend(more.into_iter().map(entry));
+            }
+        })?;
+    let Reply::Listed { cut: is_cut, .. } = reply else { return Err(ask::unexpected()) };
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Listing { entries, is_cut })
+}
+
+fn entry(entry: schema::Entry) -> Entry {
+    let since = Duration::from_nanos(entry.mtime_ns.unsigned_abs());
+    let modified = match entry.mtime_ns {
+        0.. => UNIX_EPOCH.checked_add(since),
+        _ => UNIX_EPOCH.checked_sub(since),
+    };
+    Entry {
+        name: PathBuf::from(entry.name).into_os_string(),
+        kind: match entry.kind {
+            schema::EntryKind::File => EntryKind::File,
+            schema::EntryKind::Directory => EntryKind::Directory,
+            schema::EntryKind::Link | schema::EntryKind::Other => EntryKind::Other,
+        },
+        size: entry.bytes,
+        modified: modified.unwrap_or(UNIX_EPOCH),
     }
 }
 

@@ -8,15 +8,22 @@ mod agent;
 mod args;
 mod ask;
 mod bench;
+mod change;
+mod completions;
+mod deadline;
 mod demo;
+mod engine;
 mod escape;
 mod events;
 mod failure;
+mod host;
+mod hosting;
 mod inbox;
 mod interrupt;
+mod job;
+mod jobs;
 mod jsonl;
 mod key;
-#[allow(dead_code, reason = "push, pull and resume use the rest of it")]
 mod lend;
 mod ls;
 mod names;
@@ -29,16 +36,20 @@ mod progress;
 mod pull;
 mod push;
 mod remote;
+mod resume;
 mod root;
 mod run;
+mod several;
+mod show;
 mod stats;
 mod table;
 mod trace;
 mod units;
 mod values;
 mod version;
+mod watch;
 mod watcher;
-
+#[allow(dead_code, reason = "push, pull and resume use the rest of it")]
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -58,9 +69,20 @@ fn main() -> ExitCode {
     log_to_stderr(output);
     finish(output, || match cli.command {
         Command::Push(args) => push::run(args, output),
-        Command::Pull(args) => pull::run(args, output),
-        Command::Ls(args) => ls::run(args, output),
-        Command::Ping(args) => ping::run(args, output),
+        Command::Pull(args) => pull::run(&args, output),
+        Command::Ls(args) => ls::run(&args, output),
+        Command::Ping(args) => ping::run(&args, output),
+        Command::Jobs(args) => jobs::run(args, output),
+        Command::Show(args) => show::run(args, output),
+        Command::Watch(args) => watch::run(args, output),
+        Command::Cancel(args) => change::cancel(args, output),
+        Command::Pause(args) => change::pause(args, output),
+        Command::Resume(args) => resume::run(args, output),
+        Command::Limit(args) => change::limit(args, output),
+        Command::Policy(args) => change::policy(args, output),
+        Command::Completions(args) => completions::run(&args),
+        Command::Serve(args) => hosting::serve::run(&args, output),
+        Command::Receive(args) => hosting::receive::run(args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Key(args) => key::run(args, output),
         Command::Peers(args) => peer_list::run(args, output),
@@ -83,8 +105,8 @@ fn finish(output: Output, command: impl FnOnce() -> Result<(), Failure>) -> Exit
         udpxd::bug::caught(command).unwrap_or_else(|| Err(Failure::new(Code::Bug, udpxd::bug::TEXT)));
     let Err(failure) = result else { return ExitCode::SUCCESS };
     // Where the reason cannot be written the exit code still says it.
-    let told = output.json && jsonl::emit_last("error", events::error(&failure)).is_ok();
-    if !told {
+    let told = output.tells_events() && jsonl::emit_last("error", events::error(&failure)).is_ok();
+    if !told || !output.json {
         failure.show();
     }
     ExitCode::from(failure.code.exit())
@@ -101,6 +123,18 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     }
     ExitCode::from(if error.use_stderr() { Code::Usage.exit() } else { Code::Done.exit() })
+}
+
+/// Tells the good end of a command: as the last line of JSON, where somebody reads those, and as a text for people.
+fn conclude(
+    output: Output,
+    fields: impl FnOnce() -> jsonl::Fields,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    if output.tells_events() {
+        jsonl::emit_last("summary", fields())?;
+    }
+    if output.json { Ok(()) } else { say(&text()) }
 }
 
 /// Prints what a command is for.

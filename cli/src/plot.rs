@@ -57,11 +57,11 @@ pub(crate) fn files(names: &[Vec<u8>]) -> String {
 impl Outcome {
     /// Draws what the job did, whether it came to a good end or not.
     pub(crate) fn plot(&self, path: &Path, title: &str, receiving: bool) -> Result<(), Failure> {
-        let samples = self.samples.list();
+        let samples = &self.samples;
         let summary = self.summary.as_ref();
         let last = samples.last().map_or(0.0, |sample| sample.at_us as f64 / 1e6);
         let (bytes, seconds) = summary.map_or((0, last), |summary| (summary.bytes, summary.seconds));
-        write(path, &Plot { title, bytes, seconds, receiving, samples: &samples })
+        write(path, &Plot { title, bytes, seconds, receiving, samples })
     }
 }
 

@@ -1,10 +1,10 @@
-//! The progress of a push, for people: one line that is redrawn on a terminal; elsewhere a line every five seconds and at
-//! each change of state.
+//! The progress of a push or a pull, for people: one line for each, redrawn on a terminal; elsewhere a line every five
+//! seconds and at each change of state.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{escape, units};
 
@@ -42,10 +42,15 @@ impl Status {
             Some(eta) => format!("eta {}", units::whole_seconds(eta.max(Duration::from_secs(1)))),
             None => "eta -".to_owned(),
         };
+        // Of a pipe nobody knows how much will come.
+        let come = match (self.bytes, self.total) {
+            (1.., 0) => units::size(self.bytes),
+            (bytes, total) => {
+                format!("{percent} %  {} of {}", units::size(bytes.min(total)), units::size(total))
+            }
+        };
         format!(
-            "{name}  {percent} %  {} of {}  {}  rtt {}  loss {:.1} %  {end}",
-            units::size(self.bytes.min(self.total)),
-            units::size(self.total),
+            "{name}  {come}  {}  rtt {}  loss {:.1} %  {end}",
             units::rate(self.rate),
             units::time(self.rtt),
             self.loss * 100.0,
@@ -53,25 +58,46 @@ impl Status {
     }
 }
 
-/// Where the line is shown.
+/// The place of all lines that are redrawn: a terminal, if standard error is one. Clones are the same place.
+#[derive(Clone)]
+pub(crate) struct Board(Option<MultiProgress>);
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        let target = || ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
+        Self(std::io::stderr().is_terminal().then(|| MultiProgress::with_draw_target(target())))
+    }
+
+    /// Takes all lines away while something else is written.
+    pub(crate) fn pause(&self, write: impl FnOnce()) {
+        match &self.0 {
+            Some(lines) => lines.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn bar(&self) -> Option<ProgressBar> {
+        // The template is ours and right; the default style would show the message too.
+        let style =
+            ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style);
+        self.0.as_ref().map(|lines| lines.add(bar))
+    }
+}
+
+/// One line.
 pub(crate) struct Display {
     name: String,
+    board: Board,
     bar: Option<ProgressBar>,
     /// Of a log: when its last line was due. What takes no longer than that needs no line.
     last_line: Instant,
 }
 
 impl Display {
-    /// For a push of `name` (shown escaped), on standard error.
-    pub(crate) fn new(name: &[u8]) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
-            // The template is ours and right; the default style would show the message too.
-            let style =
-                ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::with_draw_target(None, target).with_style(style)
-        });
-        Self { name: escape::bytes(name), bar, last_line: Instant::now() }
+    /// For something called `name` (shown escaped).
+    pub(crate) fn new(name: &[u8], board: &Board) -> Self {
+        Self { name: escape::bytes(name), board: board.clone(), bar: board.bar(), last_line: Instant::now() }
     }
 
     pub(crate) fn show(&mut self, status: &Status) {
@@ -98,10 +124,7 @@ impl Display {
 
     /// Takes the line away while something else is written.
     pub(crate) fn pause(&self, write: impl FnOnce()) {
-        match &self.bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
+        self.board.pause(write);
     }
 
     /// Removes the line: what comes next says how it ended.
@@ -161,6 +184,8 @@ mod tests {
         let status = Status { bytes: 5 << 30, syncing: true, ..status() };
         let line = status.line("f");
         assert!(line.contains(" 99 %  4.0 GiB of 4.0 GiB ") && line.ends_with("  syncing"), "{line}");
+        let pipe = Status { total: 0, ..status }.line("f");
+        assert!(pipe.starts_with("f  5.0 GiB  "), "{pipe}");
         let empty = Status::default().line("f");
         assert!(empty.contains("  0 %  0 B of 0 B  0 B/s ") && empty.ends_with("eta -"), "{empty}");
     }

@@ -4,46 +4,108 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use udpx_control::schema;
 use udpxd::Code;
 use udpxd::embedded::PullFile;
 
+use crate::agent::Lent;
 use crate::args::{Output, PullArgs, Sending};
+use crate::deadline::Deadline;
+use crate::engine::{self, Engine};
 use crate::failure::Failure;
-use crate::interrupt::Interrupt;
+use crate::host::Host;
+use crate::interrupt::{Hangup, Interrupt};
+use crate::job::transfer::Order;
+use crate::job::{self, order};
 use crate::names::Names;
-use crate::push::finish;
+use crate::push::{finish, needs_daemon};
 use crate::remote::Remote;
-use crate::run::{Pull, Way};
-use crate::trace::Tracing;
-use crate::{escape, plot};
+use crate::run::{Outcome, Pull, Way};
+use crate::trace::{self, Tracing};
+use crate::watcher::Watcher;
+use crate::{escape, jsonl, plot};
 
 /// Runs the command; the error is not yet told.
-pub(crate) fn run(args: PullArgs, output: Output) -> Result<(), Failure> {
+pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
+    jsonl::redirect(args.job.json_to.as_deref())?;
     let (sources, destination) = split(&args.places)?;
     let names = base_names(&sources)?;
     let into = Destination::of(&destination, names.len())?;
-    let host = sources[0].host.clone();
     sources.iter().for_each(|source| source.warn_of_port(output));
+    let from = sources[0].host.clone();
+    let host = from.to_string();
+    let watcher = || Watcher::new(output, &host, names.clone());
+    let end = |outcome: Outcome| {
+        let title = format!("{} from {host}", plot::files(&names));
+        let drawn = args.plot.as_ref().map_or(Ok(()), |path| outcome.plot(path, &title, true));
+        finish(outcome, "", output).and(drawn)
+    };
+    match engine::choose(&args.through, &args.reach, &[&from], needs_daemon(&args.job), output)? {
+        Engine::Daemon(_) if args.trace.is_some() => Err(trace::needs_no_daemon()),
+        Engine::Daemon(client) => {
+            let order = order(args, &sources, &into)?;
+            if args.job.detach {
+                let job = job::detach::detach(*client, order.command, &order.lent)?;
+                return job::detach::tell(&[job], output);
+            }
+            let hangup = Hangup::watch()?;
+            let (how, signals) = ((&args.reach, &args.through), (&interrupt, &hangup));
+            end(job::transfer::run(*client, order, watcher(), how, signals))
+        }
+        Engine::Here => {
+            let outcome = into_here(args, sources, &names, &into, watcher(), &interrupt)?;
+            end(outcome)
+        }
+    }
+}
+
+/// By an engine in this process.
+fn into_here(
+    args: &PullArgs,
+    sources: Vec<Remote>,
+    names: &[Vec<u8>],
+    into: &Destination<'_>,
+    watcher: Watcher,
+    interrupt: &Interrupt,
+) -> Result<Outcome, Failure> {
+    let sending = Sending { carrying: args.carrying.clone(), rate: None };
+    let way = Way::to(&sources[0].host, &args.reach, sending)?.sharing(args.job.policy);
     let file = |(source, name): (Remote, &Vec<u8>)| PullFile {
         root: source.root,
         path: source.path,
         destination: into.path_for(name),
     };
-    let files = sources.into_iter().zip(&names).map(file).collect();
-    let sending = Sending { carrying: args.carrying, rate: None };
-    let (tracer, tracing) = Tracing::begin(args.trace)?;
+    let (trace, tracing) = Tracing::begin(args.trace.as_deref())?;
     let pull = Pull {
-        way: Way { trace: tracer, ..Way::to(&host, args.reach, sending)? },
-        files,
-        names,
+        way: Way { trace, ..way },
+        files: sources.into_iter().zip(names).map(file).collect(),
         if_exists: args.if_exists,
         umask: umask(),
     };
-    let title = format!("{} from {host}", plot::files(&pull.names));
-    let outcome = pull.run(output, interrupt.flag());
-    let drawn = args.plot.map_or(Ok(()), |path| outcome.plot(&path, &title, true));
-    finish(outcome, "", output).and(drawn).and(tracing.finish())
+    let cancel = interrupt.flag();
+    let deadline = args.job.deadline.map(|time| Deadline::start(time, cancel.clone()));
+    let outcome = pull.run_watched(watcher, cancel);
+    Ok(tracing.finish(match deadline {
+        Some(deadline) => deadline.name(outcome),
+        None => outcome,
+    }))
+}
+
+/// What a daemon is asked for.
+fn order(args: &PullArgs, sources: &[Remote], into: &Destination<'_>) -> Result<Order, Failure> {
+    let destination = match into {
+        Destination::File(path) => order::destination(path, false),
+        Destination::Directory(path) => order::destination(path, true),
+    }?;
+    let lent = Lent { sources: Vec::new(), destinations: vec![destination.path.clone().into()] };
+    let sources = sources.iter().map(|source| order::place(source, &args.reach)).collect();
+    let options = order::options(&args.job, &args.carrying, None, args.if_exists);
+    Ok(Order {
+        command: schema::Pull { sources, destination, options }.into(),
+        lent,
+        wants_samples: args.plot.is_some(),
+    })
 }
 
 /// Sources, of which there is at least one, and the destination.
@@ -63,14 +125,25 @@ fn split(places: &[OsString]) -> Result<(Vec<Remote>, PathBuf), Failure> {
     Ok((sources, destination))
 }
 
-/// As with scp: what has a colon before any slash is on another machine.
+/// As with scp: what has a colon before any slash is on another machine; and what is behind the path of a ticket.
 fn is_remote(place: &OsStr) -> bool {
+    if place.as_bytes().starts_with(b"@") {
+        return place.as_bytes().contains(&b':');
+    }
     let head = place.as_bytes().split(|&byte| byte == b'/').next().unwrap_or_default();
     head.contains(&b':')
 }
 
 fn source(text: &OsStr) -> Result<Remote, Failure> {
     if !is_remote(text) {
+        if Host::by_ticket(text.as_bytes())?.is_some() {
+            let text = "behind the ticket the file is missing";
+            return Err(Failure::with_remedy(
+                Code::Usage,
+                text,
+                "Write TICKET:FILE; `udpxctl ls TICKET` lists them.",
+            ));
+        }
         let shown = escape::bytes(text.as_bytes());
         let remedy = "Write HOST:FILE; the destination comes last.";
         return Err(Failure::with_remedy(Code::Usage, format!("{shown} names no file of a host"), remedy));
@@ -123,7 +196,7 @@ impl<'a> Destination<'a> {
 }
 
 /// Permission bits that files of this process do not get. Asking umask(2) would set it for a moment.
-fn umask() -> u32 {
+pub(crate) fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)

@@ -3,60 +3,218 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
+use udpx_control::client::Client;
+use udpx_control::schema::{self, Local};
 use udpxd::Code;
 
-use crate::args::{Output, PushArgs};
+use crate::agent::Lent;
+use crate::args::{JobOptions, Output, PushArgs};
+use crate::deadline::Deadline;
+use crate::engine::{self, Engine};
 use crate::failure::Failure;
-use crate::interrupt::Interrupt;
+use crate::host::Host;
+use crate::interrupt::{Hangup, Interrupt};
+use crate::job::transfer::Order;
+use crate::job::{self, order};
 use crate::names::Names;
+use crate::progress::Board;
 use crate::remote::Remote;
 use crate::run::{self, Outcome, Push, Way};
-use crate::trace::Tracing;
-use crate::{escape, events, jsonl, plot, say, table};
+use crate::trace::{self, Tracing};
+use crate::watcher::{self, Watcher};
+use crate::{escape, events, jsonl, plot, say, several, table};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
-    let (sources, destination) = split(&args.places)?;
+    jsonl::redirect(args.job.json_to.as_deref())?;
+    let (sources, destinations) = split(&args.places, &args.to)?;
     let names = base_names(&sources)?;
-    destination.warn_of_port(output);
-    let (tracer, tracing) = Tracing::begin(args.trace)?;
-    let push = Push {
-        way: Way { trace: tracer, ..Way::to(&destination.host, args.reach, args.sending)? },
-        files: sources.into_iter().map(run::file).collect(),
-        names,
-        root: destination.root,
-        path: destination.path,
-        if_exists: args.if_exists,
-    };
-    let title = format!("{} to {}", plot::files(&push.names), destination.host);
-    let outcome = push.run(output, interrupt.flag());
-    let drawn = args.plot.map_or(Ok(()), |path| outcome.plot(&path, &title, false));
-    finish(outcome, &format!("{}:", destination.host), output).and(drawn).and(tracing.finish())
+    destinations.iter().for_each(|destination| destination.warn_of_port(output));
+    let push = Pushing { args, sources, names, output, interrupt };
+    let hosts: Vec<&Host> = destinations.iter().map(|destination| &destination.host).collect();
+    let needs = needs_daemon(&push.args.job);
+    match engine::choose(&push.args.through, &push.args.reach, &hosts, needs, output)? {
+        Engine::Daemon(_) if push.args.trace.is_some() => Err(trace::needs_no_daemon()),
+        Engine::Daemon(client) => push.through_daemon(*client, &destinations),
+        Engine::Here => {
+            push.to_all(&destinations, |destination, watcher| push.in_this_process(destination, watcher))
+        }
+    }
+}
+
+/// The option that only a daemon can serve, if one is given.
+pub(crate) fn needs_daemon(job: &JobOptions) -> Option<&'static str> {
+    match job {
+        JobOptions { detach: true, .. } => Some("--detach"),
+        JobOptions { limit: Some(_), .. } => Some("--limit"),
+        _ => None,
+    }
+}
+
+/// One command line.
+struct Pushing {
+    args: PushArgs,
+    sources: Vec<PathBuf>,
+    /// What the files are called, in the same order.
+    names: Vec<Vec<u8>>,
+    output: Output,
+    interrupt: Interrupt,
+}
+
+impl Pushing {
+    /// To one destination after the other's beginning: each is a job, or an engine, of its own.
+    fn to_all(
+        &self,
+        destinations: &[Remote],
+        push: impl Fn(&Remote, Watcher) -> Outcome + Sync,
+    ) -> Result<(), Failure> {
+        if let [only] = destinations {
+            let watcher = Watcher::new(self.output, &only.host.to_string(), self.names.clone());
+            let outcome = push(only, watcher);
+            let title = format!("{} to {}", plot::files(&self.names), only.host);
+            let drawn = self.args.plot.as_ref().map_or(Ok(()), |path| outcome.plot(path, &title, false));
+            return finish(outcome, &format!("{}:", only.host), self.output).and(drawn);
+        }
+        if self.args.plot.is_some() {
+            let text = "--plot draws one transfer, and several destinations are given";
+            let remedy = "Draw each afterwards: udpxctl show JOB --plot FILE.svg";
+            return Err(Failure::with_remedy(Code::Usage, text, remedy));
+        }
+        let board = Board::new();
+        let hosts: Vec<String> =
+            destinations.iter().map(|destination| destination.host.to_string()).collect();
+        several::run(&hosts, &board, self.output, |index| {
+            let host = &hosts[index];
+            let label = [&watcher::label(&self.names, host), b" to ".as_slice(), host.as_bytes()].concat();
+            let mut watcher = Watcher::on_board(self.output, host, self.names.clone(), &label, &board);
+            watcher.tag("host", host.as_str());
+            push(&destinations[index], watcher)
+        })
+    }
+
+    /// By an engine in this process.
+    fn in_this_process(&self, destination: &Remote, watcher: Watcher) -> Outcome {
+        let way = match Way::to(&destination.host, &self.args.reach, self.args.sending.clone()) {
+            Ok(way) => way.sharing(self.args.job.policy),
+            Err(failure) => return watcher.give_up(failure),
+        };
+        let (trace, tracing) = match Tracing::begin(self.args.trace.as_deref()) {
+            Ok(begun) => begun,
+            Err(failure) => return watcher.give_up(failure),
+        };
+        let cancel = self.interrupt.flag();
+        let deadline = self.args.job.deadline.map(|time| Deadline::start(time, cancel.clone()));
+        let push = Push {
+            way: Way { trace, ..way },
+            files: self.sources.iter().cloned().map(run::file).collect(),
+            names: self.names.clone(),
+            root: destination.root.clone(),
+            path: destination.path.clone(),
+            if_exists: self.args.if_exists,
+        };
+        let outcome = push.run_watched(watcher, cancel);
+        tracing.finish(match deadline {
+            Some(deadline) => deadline.name(outcome),
+            None => outcome,
+        })
+    }
+
+    fn through_daemon(&self, client: Client, destinations: &[Remote]) -> Result<(), Failure> {
+        let socket = client.path().to_owned();
+        if self.args.job.detach {
+            let mut jobs = Vec::new();
+            let mut client = Some(client);
+            for destination in destinations {
+                let order = self.order(destination)?;
+                let client = client.take().map_or_else(|| engine::again(&socket), Ok)?;
+                jobs.push(job::detach::detach(client, order.command, &order.lent)?);
+            }
+            return job::detach::tell(&jobs, self.output);
+        }
+        let hangup = Hangup::watch()?;
+        let first = Mutex::new(Some(client));
+        self.to_all(destinations, |destination, watcher| {
+            // One connection serves one job.
+            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let client = first.map_or_else(|| engine::again(&socket), Ok);
+            match client.and_then(|client| Ok((client, self.order(destination)?))) {
+                Ok((client, order)) => job::transfer::run(
+                    client,
+                    order,
+                    watcher,
+                    (&self.args.reach, &self.args.through),
+                    (&self.interrupt, &hangup),
+                ),
+                Err(failure) => watcher.give_up(failure),
+            }
+        })
+    }
+
+    /// What a daemon is asked for.
+    fn order(&self, destination: &Remote) -> Result<Order, Failure> {
+        let args = &self.args;
+        let sources: Vec<Local> =
+            self.sources.iter().map(|path| order::source(path)).collect::<Result<_, _>>()?;
+        // What is not there cannot be lent, and the daemon will say so of that file alone.
+        let there = sources.iter().filter(|source| source.bytes.is_some());
+        let lent = Lent {
+            sources: there.map(|source| source.path.clone().into()).collect(),
+            destinations: Vec::new(),
+        };
+        let destinations = vec![order::place(destination, &args.reach)];
+        let options = order::options(&args.job, &args.sending.carrying, args.sending.rate, args.if_exists);
+        Ok(Order {
+            command: schema::Push { sources, destinations, options }.into(),
+            lent,
+            wants_samples: args.plot.is_some(),
+        })
+    }
 }
 
 /// Tells how a push or a pull ended; its failure is left to the caller. `place` is what stands before the paths of the
 /// files, a host and a colon.
 pub(crate) fn finish(outcome: Outcome, place: &str, output: Output) -> Result<(), Failure> {
-    let told = match &outcome.summary {
+    let Outcome { summary, failure, tags, .. } = outcome;
+    let told = summary.map_or(Ok(()), |summary| {
         // One last event only: where something failed it is the error, and the files were told one by one.
-        Some(_) if output.json && outcome.failure.is_some() => Ok(()),
-        Some(summary) if output.json => jsonl::emit_last("summary", events::summary(summary)),
-        Some(summary) if !output.quiet => say(&table::summary(place, summary)),
-        _ => Ok(()),
-    };
-    outcome.failure.map_or(told, Err)
+        if output.tells_events() && failure.is_none() {
+            let mut fields = events::summary(&summary);
+            fields.extend(tags);
+            jsonl::emit_last("summary", fields)?;
+        }
+        if output.json || output.quiet { Ok(()) } else { say(&table::summary(place, &summary)) }
+    });
+    failure.map_or(told, Err)
 }
 
-fn split(places: &[OsString]) -> Result<(Vec<PathBuf>, Remote), Failure> {
-    match places {
-        [] | [_] => Err(Failure::new(Code::Usage, "no destination given: udpxctl push FILE HOST")),
-        [sources @ .., destination] => {
-            Ok((sources.iter().map(PathBuf::from).collect(), Remote::parse(destination)?))
+/// Sources, and destinations: the last of the places, and those of `--to`.
+fn split(places: &[OsString], more: &[OsString]) -> Result<(Vec<PathBuf>, Vec<Remote>), Failure> {
+    let (sources, last) = match places {
+        [] | [_] => return Err(Failure::new(Code::Usage, "no destination given: udpxctl push FILE HOST")),
+        [sources @ .., destination] => (sources, destination),
+    };
+    let destinations: Vec<Remote> =
+        [last].into_iter().chain(more).map(|place| Remote::parse(place)).collect::<Result<_, _>>()?;
+    if destinations.len() > DESTINATIONS_MAX {
+        let text =
+            format!("{} destinations are given, and {DESTINATIONS_MAX} are allowed", destinations.len());
+        return Err(Failure::with_remedy(Code::Usage, text, "Push to the others afterwards."));
+    }
+    for (index, destination) in destinations.iter().enumerate() {
+        if destinations[..index].contains(destination) {
+            let text =
+                format!("{} is given twice as destination", escape::text(&destination.host.to_string()));
+            return Err(Failure::with_remedy(Code::Usage, text, "Give each destination once."));
         }
     }
+    Ok((sources.iter().map(PathBuf::from).collect(), destinations))
 }
+
+/// Destinations of one command: each has a thread and a connection.
+const DESTINATIONS_MAX: usize = 32;
 
 /// The names that the files will have: all different, and none of a directory.
 fn base_names(sources: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
@@ -101,9 +259,24 @@ mod tests {
 
     #[test]
     fn one_place_is_no_destination() {
-        let failure = split(&["file".into()]).unwrap_err();
+        let failure = split(&["file".into()], &[]).unwrap_err();
         assert!(failure.lines().starts_with("udpxctl: no destination given: udpxctl push FILE HOST\n  See "));
-        let (sources, destination) = split(&["a".into(), "b".into(), "bob:c/".into()]).unwrap();
-        assert_eq!((sources.len(), destination.path.as_slice()), (2, b"c/".as_slice()));
+        let places: Vec<OsString> = ["a", "b", "bob:c/"].map(OsString::from).to_vec();
+        let (sources, destinations) = split(&places, &[]).unwrap();
+        assert_eq!((sources.len(), destinations[0].path.as_slice()), (2, b"c/".as_slice()));
+        let hosts = |more: &[&str]| {
+            let more: Vec<OsString> = more.iter().map(OsString::from).collect();
+            let split = split(&places, &more).map_err(|failure| failure.text)?;
+            Ok(split.1.into_iter().map(|destination| destination.host).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            hosts(&["carol", "dave:x"]),
+            Ok(["bob", "carol", "dave"].map(|name| Host::Name(name.into())).to_vec())
+        );
+        assert_eq!(hosts(&["bob"]).map(|hosts| hosts.len()), Ok(2), "another place there");
+        assert!(hosts(&["bob:c/"]).is_err_and(|text: String| text.contains("twice")));
+        let many: Vec<String> = (0..40).map(|number| format!("host{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(hosts(&many).is_err_and(|text| text.contains("32 are allowed")));
     }
 }

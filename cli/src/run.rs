@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use udpx_control::schema::{Policy, Sample};
 use udpxd::embedded::{self, Call, Event, PullFile, PullRequest, PushFile, PushRequest};
 use udpxd::report::{JobError, Summary};
-use udpxd::samples::Samples;
 use udpxd::trace::Tracer;
 use udpxd::{Code, RatePolicy, StaticSecret, identity};
 
 use crate::args::{IfExists, Output, Reach, Sending};
 use crate::failure::Failure;
+use crate::host::Host;
+use crate::jsonl::Fields;
 use crate::peers::{self, Target};
 use crate::places;
 use crate::watcher::Watcher;
@@ -24,21 +26,30 @@ pub(crate) struct Way {
     pub(crate) identity: StaticSecret,
     pub(crate) timeout: Duration,
     pub(crate) sending: Sending,
+    /// How the path is shared, where `sending` has no rate.
+    pub(crate) policy: Policy,
     /// Hears of every packet.
     pub(crate) trace: Option<Tracer>,
 }
 
 impl Way {
     /// To a host of the command line. Our key is made at first use.
-    pub(crate) fn to(host: &str, reach: Reach, sending: Sending) -> Result<Self, Failure> {
+    pub(crate) fn to(host: &Host, reach: &Reach, sending: Sending) -> Result<Self, Failure> {
         let target = peers::resolve(&places::peers()?, host, reach.port, reach.peer_key)?;
+        let timeout = reach.timeout.unwrap_or(TIMEOUT);
         Ok(Self {
             target,
-            identity: load_identity(reach.identity)?,
-            timeout: reach.timeout,
+            identity: load_identity(reach.identity.clone())?,
+            timeout,
             sending,
+            policy: Policy::Fair,
             trace: None,
         })
+    }
+
+    /// Shares the path in this way.
+    pub(crate) fn sharing(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// Speaks to it. What happens on the way is told; the end is the caller's to tell.
@@ -57,6 +68,7 @@ impl Way {
     fn call(self, cancel: Arc<AtomicBool>) -> Call {
         let mut call = Call::new(self.target.key, self.target.addresses, self.identity);
         call.way.host = self.target.name;
+        call.way.credential = self.target.credential;
         call.way.connect_timeout = self.timeout;
         call.way.give_up_after = self.timeout;
         call.way.trace = self.trace;
@@ -67,9 +79,11 @@ impl Way {
         if let Some(mtu) = carrying.mtu {
             call.way.mtu_max = mtu;
         }
-        if let Some(bits_per_second) = rate {
-            call.way.policy = RatePolicy::Fixed { bps: bits_per_second as f64 };
-        }
+        call.way.policy = match (rate, self.policy) {
+            (Some(bps), _) | (None, Policy::Fixed { rate_bps: bps }) => RatePolicy::Fixed { bps: bps as f64 },
+            (None, Policy::Low) => RatePolicy::Low,
+            (None, Policy::Fair) => RatePolicy::Adaptive,
+        };
         call
     }
 }
@@ -89,8 +103,6 @@ pub(crate) struct Push {
 pub(crate) struct Pull {
     pub(crate) way: Way,
     pub(crate) files: Vec<PullFile>,
-    /// What messages and events call the files, in the same order.
-    pub(crate) names: Vec<Vec<u8>>,
     pub(crate) if_exists: IfExists,
     pub(crate) umask: u32,
 }
@@ -102,13 +114,27 @@ pub(crate) struct Outcome {
     /// What went wrong with each of the others, or with all of them.
     pub(crate) failure: Option<Failure>,
     /// The job over time.
-    pub(crate) samples: Samples,
+    pub(crate) samples: Vec<Sample>,
+    /// What its last line of JSON has besides.
+    pub(crate) tags: Fields,
+}
+
+impl Outcome {
+    /// Nothing came of it.
+    pub(crate) fn failed(failure: Failure) -> Self {
+        Self { summary: None, failure: Some(failure), samples: Vec::new(), tags: Fields::new() }
+    }
 }
 
 impl Push {
     /// Pushes with an engine in this process. Says on the way how it goes; the end is the caller's to tell.
     pub(crate) fn run(self, output: Output, cancel: Arc<AtomicBool>) -> Outcome {
-        let mut watcher = Watcher::new(output, &self.way.target.name, self.names);
+        let watcher = Watcher::new(output, &self.way.target.name, self.names.clone());
+        self.run_watched(watcher, cancel)
+    }
+
+    /// The same, told by a watcher of these files.
+    pub(crate) fn run_watched(self, mut watcher: Watcher, cancel: Arc<AtomicBool>) -> Outcome {
         let request = PushRequest {
             files: self.files,
             root: self.root,
@@ -125,8 +151,7 @@ impl Push {
 
 impl Pull {
     /// Pulls with an engine in this process, in the same manner.
-    pub(crate) fn run(self, output: Output, cancel: Arc<AtomicBool>) -> Outcome {
-        let mut watcher = Watcher::new(output, &self.way.target.name, self.names);
+    pub(crate) fn run_watched(self, mut watcher: Watcher, cancel: Arc<AtomicBool>) -> Outcome {
         let request = PullRequest {
             files: self.files,
             streams: self.way.sending.carrying.streams,
@@ -172,3 +197,6 @@ pub(crate) fn load_identity(file: Option<PathBuf>) -> Result<StaticSecret, Failu
 pub(crate) fn file(path: PathBuf) -> PushFile {
     PushFile::Path(path)
 }
+
+/// How long a silence may be, if nothing else is said.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);

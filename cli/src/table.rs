@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use udpxd::report::{Row, Summary};
+use udpxd::report::{FileSummary, Row, Summary};
 
 use crate::{escape, units};
 
@@ -20,21 +20,24 @@ pub(crate) fn summary(place: &str, summary: &Summary) -> String {
         );
     }
     for file in summary.files.iter().filter(|_| summary.files.len() <= ROWS_MAX) {
-        let path = escape::path(&file.path);
-        let place = escape::text(place);
-        if file.skipped {
-            text.push_str(&format!("{place}{path}  was there and was left\n"));
-            continue;
-        }
-        text.push_str(&format!(
-            "{place}{path}  {} in {}, {}\n  blake3 {}\n",
-            units::size(file.bytes),
-            units::time(Duration::try_from_secs_f64(file.seconds).unwrap_or_default()),
-            units::rate(if file.seconds > 0.0 { file.bytes as f64 / file.seconds } else { 0.0 }),
-            file.digest_hex(),
-        ));
+        text.push_str(&self::file(place, file, &escape::path(&file.path)));
     }
     format!("{text}\n{}{}\n", rows(summary), path(summary))
+}
+
+/// The lines about one file, which is shown as `path`.
+pub(crate) fn file(place: &str, file: &FileSummary, path: &str) -> String {
+    let place = escape::text(place);
+    if file.skipped {
+        return format!("{place}{path}  was there and was left\n");
+    }
+    format!(
+        "{place}{path}  {} in {}, {}\n  blake3 {}\n",
+        units::size(file.bytes),
+        units::time(Duration::try_from_secs_f64(file.seconds).unwrap_or_default()),
+        units::rate(if file.seconds > 0.0 { file.bytes as f64 / file.seconds } else { 0.0 }),
+        file.digest_hex(),
+    )
 }
 
 /// One line about the way that the packets went.

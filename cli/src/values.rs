@@ -14,7 +14,7 @@ pub(crate) fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
-/// `20ms`, `1.5s`, `500us`, `2min`.
+/// `20ms`, `1.5s`, `500us`, `2min`, `3h`, `1d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let (number, unit) = text.split_at(digits);
@@ -23,6 +23,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "ms" => 1e-3,
         "s" => 1.0,
         "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
         _ => f64::NAN,
     };
     let seconds = number.parse::<f64>().map(|number| number * seconds);
@@ -30,7 +32,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|duration| *duration <= DURATION_MAX)
-        .ok_or_else(|| "write a time with its unit: 500us, 20ms, 1.5s or 2min".into())
+        .ok_or_else(|| "write a time with its unit: 500us, 20ms, 1.5s, 2min, 3h or 1d".into())
 }
 
 /// `1gbit`, `250 Mbit/s`, `1.5g`: bits a second, at least one.
@@ -40,6 +42,27 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
     match parse_rate(number) {
         Some(rate) if rate > 0 => Ok(rate),
         _ => Err("write a rate in bits a second: 100mbit, 2.5gbit or 800000".into()),
+    }
+}
+
+/// A rate, or `none` for no limit.
+pub(crate) fn rate_or_none(text: &str) -> Result<Option<u64>, String> {
+    match text {
+        "none" => Ok(None),
+        _ => rate(text).map(Some).map_err(|help| format!("{help}, or none")),
+    }
+}
+
+/// How a transfer shares the path.
+pub(crate) use udpx_control::schema::Policy;
+
+/// `fair`, `low`, `fixed=100mbit`.
+pub(crate) fn policy(text: &str) -> Result<Policy, String> {
+    match (text, text.strip_prefix("fixed=")) {
+        ("fair", _) => Ok(Policy::Fair),
+        ("low", _) => Ok(Policy::Low),
+        (_, Some(number)) => Ok(Policy::Fixed { rate_bps: rate(number)? }),
+        _ => Err("write fair, low or fixed=RATE, such as fixed=100mbit".into()),
     }
 }
 
@@ -68,6 +91,11 @@ mod tests {
         assert_eq!(duration("20ms"), Ok(Duration::from_millis(20)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2 min"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("1d"), Ok(Duration::from_secs(86_400)));
+        assert_eq!((rate_or_none("none"), rate_or_none("1k")), (Ok(None), Ok(Some(1000))));
+        assert_eq!((policy("fair"), policy("low")), (Ok(Policy::Fair), Ok(Policy::Low)));
+        assert_eq!(policy("fixed=1gbit"), Ok(Policy::Fixed { rate_bps: 1_000_000_000 }));
         assert_eq!(rate("1gbit"), Ok(1_000_000_000));
         assert_eq!(rate("2.5 Gbit/s"), Ok(2_500_000_000));
         assert_eq!(rate("100M"), Ok(100_000_000));
@@ -86,5 +114,9 @@ mod tests {
             assert!(rate(text).is_err_and(|help| help.contains("100mbit")), "{text}");
         }
         assert!(size("big").is_err());
+        for text in ["", "fixed", "fixed=", "fixed=0", "fast"] {
+            assert!(policy(text).is_err_and(|help| help.contains("100mbit")), "{text}");
+        }
+        assert!(rate_or_none("0").is_err_and(|help| help.contains("or none")));
     }
 }

@@ -1,17 +1,25 @@
 //! The command line.
 
 mod demo;
+mod jobs;
 mod transfer;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use udpxd::Code;
 
+use crate::hosting::receive::ReceiveArgs;
+use crate::hosting::serve::ServeArgs;
+use crate::jsonl;
 use crate::root::RootArgs;
 
 pub(crate) use demo::{BenchPushArgs, BenchReceiveArgs, DemoArgs, PathArgs, ReceiverArgs, RelayArgs};
-pub(crate) use transfer::{Carrying, IfExists, LsArgs, PingArgs, PullArgs, PushArgs, Reach, Sending};
+pub(crate) use jobs::{JobArgs, JobsArgs, LimitArgs, PolicyArgs, ResumeArgs, ShowArgs, WatchArgs};
+pub(crate) use transfer::{
+    Carrying, IfExists, JobOptions, LsArgs, PingArgs, PullArgs, PushArgs, Reach, Sending, Through,
+};
 
 /// Moves files between machines over UDP: encrypted, verified, fast.
 #[derive(Debug, Parser)]
@@ -45,6 +53,13 @@ pub(crate) struct Output {
     pub(crate) verbose: u8,
 }
 
+impl Output {
+    /// Lines of JSON are written, to standard output or to a file.
+    pub(crate) fn tells_events(self) -> bool {
+        self.json || jsonl::is_redirected()
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Send files to another machine
@@ -55,9 +70,29 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Ask another machine for echoes
     Ping(PingArgs),
+    /// Let others get files from a directory, and put theirs there, by a ticket and until Ctrl-C
+    Serve(ServeArgs),
+    /// Take one file from whoever gets the ticket
+    Receive(ReceiveArgs),
+    /// List this user's jobs
+    Jobs(JobsArgs),
+    /// Print all about one job
+    Show(ShowArgs),
+    /// Follow one job until it ends, or all jobs
+    Watch(WatchArgs),
+    /// End a job, and remove what it has begun
+    Cancel(JobArgs),
+    /// Stop a job, and keep what it has done
+    Pause(JobArgs),
+    /// Go on with a paused or waiting job
+    Resume(ResumeArgs),
+    /// Limit the rate of a job, a peer or everything
+    Limit(LimitArgs),
+    /// Change how a job shares the path with others
+    Policy(PolicyArgs),
     /// Send a file between two processes on this machine and compare the bytes
     Demo(DemoArgs),
-    /// Print this user's public key
+    /// Print the public key of the daemon, or of this user where none runs
     Key(KeyArgs),
     /// List whom the daemon knows, and what they may do
     Peers(AskArgs),
@@ -69,6 +104,8 @@ pub(crate) enum Command {
     Stats(AskArgs),
     /// Print the version, and that of the daemon if one runs
     Version(AskArgs),
+    /// Print a script that completes this command line in a shell
+    Completions(CompletionsArgs),
     /// A process that opens and renames a user's files for jobs of the daemon
     #[command(hide = true)]
     Agent(AgentArgs),
@@ -91,9 +128,21 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
-    /// The file of our secret key [default: $XDG_STATE_HOME/udpx/identity.key]
+    /// The file of a secret key, whose public one is printed [default without a daemon:
+    /// $XDG_STATE_HOME/udpx/identity.key]
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) through: Through,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  udpxctl completions bash > ~/.local/share/bash-completion/completions/udpxctl"
+)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
 }
 
 /// Which daemon is asked.

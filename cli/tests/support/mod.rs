@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod daemon;
+pub(crate) mod host;
 pub(crate) mod schema;
+pub(crate) mod two;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};

@@ -1,0 +1,45 @@
+//! A push or a pull through a daemon, from its request to its outcome.
+
+use udpx_control::client::Client;
+use udpx_control::schema::Command;
+
+use super::follow::{Follower, Progress};
+use crate::agent::Lent;
+use crate::args::{Reach, Through};
+use crate::interrupt::{Hangup, Interrupt};
+use crate::run::Outcome;
+use crate::watcher::Watcher;
+
+/// What is asked, with what this process lends for it.
+pub(crate) struct Order {
+    pub(crate) command: Command,
+    pub(crate) lent: Lent,
+    /// The job over time is wanted at its end.
+    pub(crate) wants_samples: bool,
+}
+
+/// Asks for it and follows it; the end is the caller's to tell.
+pub(crate) fn run(
+    client: Client,
+    order: Order,
+    mut watcher: Watcher,
+    (reach, through): (&Reach, &Through),
+    (interrupt, hangup): (&Interrupt, &Hangup),
+) -> Outcome {
+    let follower = Follower {
+        socket: client.path().to_owned(),
+        is_named: through.ask.socket.is_some(),
+        watcher: &mut watcher,
+        interrupt,
+        hangup,
+        lent: Some(order.lent),
+        pauses: true,
+        timeout: reach.timeout,
+        wants_samples: order.wants_samples,
+        state: Progress::default(),
+    };
+    match follower.request(client, order.command) {
+        Ok(end) => end.outcome(watcher),
+        Err(failure) => watcher.give_up(failure),
+    }
+}
