@@ -13,6 +13,7 @@ use crate::jobs::ledger::unix_ms;
 use crate::jobs::record::JobRecord;
 use crate::samples::Samples;
 use crate::storage::pipe::{Inlet, Outlet};
+use crate::trace::Tracer;
 
 /// A job.
 pub(super) struct Job {
@@ -24,6 +25,8 @@ pub(super) struct Job {
     pub(super) handed: HashMap<u32, Handed>,
     /// Of a pull: where its file goes, if that came as a descriptor.
     pub(super) outlet: Option<Arc<Outlet>>,
+    /// Its trace goes on with each of its sessions.
+    pub(super) tracer: Option<Tracer>,
     /// When it is tried again.
     pub(super) next_try: Option<Instant>,
     /// Tries in a row that came to nothing.
@@ -90,6 +93,7 @@ impl Job {
             watchers: Vec::new(),
             handed: HashMap::new(),
             outlet: None,
+            tracer: None,
             next_try: None,
             vain: 0,
             pulse: Pulse::default(),

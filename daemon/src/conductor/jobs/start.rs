@@ -305,6 +305,7 @@ impl Jobs {
         // Whoever reads a pipe sees its end by it.
         job.handed.clear();
         job.outlet = None;
+        job.tracer = None;
         self.set_state(id, state, cx);
         let Some(job) = self.table.get_mut(&id) else { return };
         let mut stats = job.record.stats.clone().map(Box::new);
@@ -351,6 +352,7 @@ fn way(job: &Job, host: &Host, addresses: Vec<std::net::SocketAddr>) -> Way {
         mtu_max: options.mtu.unwrap_or(usual.mtu_max),
         // Whoever is silent for longer is tried again by the job.
         give_up_after: GIVE_UP_AFTER,
+        trace: job.tracer.clone(),
         ..usual
     }
 }

@@ -19,17 +19,20 @@ use udpx_proto::Code;
 use super::job::{Handed, Job};
 use super::{Cx, Jobs};
 use crate::conductor::clients::Address;
-use crate::conductor::reports::error;
+use crate::conductor::reports::{error, error_of};
 use crate::conductor::resolver::Host;
 use crate::jobs::ledger::unix_ms;
 use crate::jobs::record::{DestinationRecord, JobRecord, Outcomes, SourceRecord};
+use crate::report::JobError;
 use crate::storage::pipe::{Inlet, Outlet, is_stream};
+use crate::trace::{Trace, Tracer};
 use crate::transfer::{code_of_source, code_of_vault};
 
 /// What came with a request.
 struct Given {
     handed: HashMap<u32, Handed>,
     outlet: Option<Arc<Outlet>>,
+    tracer: Option<Tracer>,
 }
 
 impl Jobs {
@@ -49,7 +52,8 @@ impl Jobs {
             let text = format!("A job has one destination, and this one has {}.", push.destinations.len());
             return Err(error(Code::Usage, text, "Make a request for each of them."));
         };
-        refuse_trace(&push.options)?;
+        let mut files = files;
+        let tracer = trace(&push.options, &mut files)?;
         let sources: Vec<SourceRecord> = push.sources.iter().map(source_here).collect::<Result<_, _>>()?;
         different_names(&sources)?;
         let mut files = files.into_iter();
@@ -73,7 +77,7 @@ impl Jobs {
             },
             ..self.record(who, destination, push.options.clone())?
         };
-        self.take_in(from, who, record, Given { handed, outlet: None }, cx)
+        self.take_in(from, who, record, Given { handed, tracer, outlet: None }, cx)
     }
 
     /// Somebody wants files fetched.
@@ -85,7 +89,7 @@ impl Jobs {
         from: Address,
         who: &PeerCredentials,
         pull: &Pull,
-        files: Vec<OwnedFd>,
+        mut files: Vec<OwnedFd>,
         cx: &mut Cx<'_>,
     ) -> Result<(), ErrorReport> {
         let Some(first) = pull.sources.first() else {
@@ -96,7 +100,7 @@ impl Jobs {
             let text = "The files of a job are those of one host.";
             return Err(error(Code::Usage, text, "Make a request for each host."));
         }
-        refuse_trace(&pull.options)?;
+        let tracer = trace(&pull.options, &mut files)?;
         let Local { path, how, .. } = &pull.destination;
         check_absolute(path)?;
         let outlet = match (how, files.into_iter().next(), pull.sources.len()) {
@@ -115,7 +119,7 @@ impl Jobs {
             destination: DestinationRecord { root: String::new(), path: path.clone(), how: Some(*how) },
             ..self.record(who, first, pull.options.clone())?
         };
-        self.take_in(from, who, record, Given { handed: HashMap::new(), outlet }, cx)
+        self.take_in(from, who, record, Given { outlet, tracer, handed: HashMap::new() }, cx)
     }
 
     /// What both kinds of job have.
@@ -164,7 +168,7 @@ impl Jobs {
         from: Address,
         who: &PeerCredentials,
         mut record: JobRecord,
-        Given { handed, outlet }: Given,
+        Given { handed, outlet, tracer }: Given,
         cx: &mut Cx<'_>,
     ) -> Result<(), ErrorReport> {
         if record.sources.is_empty() {
@@ -178,7 +182,7 @@ impl Jobs {
         record.total = sizes.filter(|_| record.direction == Direction::Push);
         let (id, detach, uid) = (record.id, record.options.detach, record.uid);
         let mut job = Job::new(record, cx.now);
-        (job.handed, job.outlet) = (handed, outlet);
+        (job.handed, job.outlet, job.tracer) = (handed, outlet, tracer);
         if !detach {
             job.watchers.push(from);
             cx.lending.on_offer(from.client, from.request, who.uid, &[(id, uid)], cx.now)?;
@@ -255,23 +259,35 @@ fn handed_source(file: OwnedFd, path: &Path) -> Result<Handed, ErrorReport> {
         return Ok(Handed::File(file));
     }
     let inlet = Inlet::new(file, path);
-    let inlet = inlet.map_err(|wrong| error(code_of_source(&wrong), wrong.to_string(), ""))?;
+    let inlet = inlet.map_err(|wrong| told(code_of_source(&wrong), &wrong.to_string()))?;
     Ok(Handed::Pipe(Arc::new(inlet)))
 }
 
 /// The same of one that came as a destination.
 fn handed_output(file: OwnedFd, path: &Path) -> Result<Arc<Outlet>, ErrorReport> {
     let outlet = Outlet::new(Arc::new(File::from(file)), path);
-    let outlet = outlet.map_err(|wrong| error(code_of_vault(&wrong), wrong.to_string(), ""))?;
+    let outlet = outlet.map_err(|wrong| told(code_of_vault(&wrong), &wrong.to_string()))?;
     Ok(Arc::new(outlet))
 }
 
-fn refuse_trace(options: &TransferOptions) -> Result<(), ErrorReport> {
-    if options.trace {
-        let text = "Traces are not in this version of udpxd.";
-        return Err(error(Code::Usage, text, "Trace a transfer without the daemon: udpxctl --no-daemon."));
-    }
-    Ok(())
+/// A sentence that says what happened and what to do.
+fn told(code: Code, sentence: &str) -> ErrorReport {
+    error_of(&JobError::told(code, sentence))
+}
+
+/// Begins the trace that a job wants: into the last of the descriptors that came with it.
+fn trace(options: &TransferOptions, files: &mut Vec<OwnedFd>) -> Result<Option<Tracer>, ErrorReport> {
+    let Some(file) = files.pop_if(|_| options.trace) else { return Ok(None) };
+    let checked = classify(&file).map_err(Into::into).and_then(|file| file.check_output());
+    checked.map_err(|wrong| {
+        let text = format!("The trace has nowhere to go: {wrong}");
+        error(Code::Io, text, "Pass a file or a pipe that is open for writing.")
+    })?;
+    // It writes until the last session of the job has gone.
+    let (tracer, _) = Trace::begin(file.into()).map_err(|failed| {
+        error(Code::TryAgain, format!("There is no thread for a trace: {failed}."), "Try again later.")
+    })?;
+    Ok(Some(tracer))
 }
 
 fn check_absolute(path: &Name) -> Result<(), ErrorReport> {
