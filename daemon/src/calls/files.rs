@@ -216,7 +216,15 @@ impl Files {
 impl File {
     /// A file of `size` bytes, 0 if that is not known yet.
     pub(crate) fn new(item: Item, size: u64) -> Self {
-        Self { item, began: Instant::now(), size, state: State::Waiting, written: 0, whole: false, growing: false }
+        Self {
+            item,
+            began: Instant::now(),
+            size,
+            state: State::Waiting,
+            written: 0,
+            whole: false,
+            growing: false,
+        }
     }
 
     /// A file that failed before it began.
@@ -271,7 +279,9 @@ mod tests {
         let mut files = files(&[10, 20, 30]);
         assert_eq!((begin_all(&mut files), files.progress()), (3, (0, 60)));
         assert!(
-            !files.on_written(0, 5, Some(10)) && files.on_written(0, 10, Some(10)) && !files.on_written(0, 10, Some(10))
+            !files.on_written(0, 5, Some(10))
+                && files.on_written(0, 10, Some(10))
+                && !files.on_written(0, 10, Some(10))
         );
         assert!(!files.on_written(1, 19, Some(20)) && !files.only_syncing());
         assert_eq!(files.progress(), (29, 60));

@@ -30,7 +30,10 @@ pub(crate) fn code_of_vault(error: &VaultError) -> Code {
         VaultError::OutOfRange { .. } => Code::Protocol,
         VaultError::Finished(_) => Code::Bug,
         VaultError::Begun { .. } | VaultError::Busy(_) => Code::TryAgain,
-        VaultError::Poisoned(_) | VaultError::NotDurable { .. } | VaultError::Io { .. } | VaultError::ReaderGone(_) => Code::Io,
+        VaultError::Poisoned(_)
+        | VaultError::NotDurable { .. }
+        | VaultError::Io { .. }
+        | VaultError::ReaderGone(_) => Code::Io,
         VaultError::Name(_)
         | VaultError::NotFound(_)
         | VaultError::IsDirectory(_)

@@ -151,7 +151,10 @@ mod tests {
     #[test]
     fn an_endless_stripe_ends_after_all() {
         let mut stripe = Stripe::endless();
-        assert_eq!((stripe.end(), stripe.on_ready(0), stripe.on_ready(1)), (None, Some(BLOCK), Some(2 * BLOCK)));
+        assert_eq!(
+            (stripe.end(), stripe.on_ready(0), stripe.on_ready(1)),
+            (None, Some(BLOCK), Some(2 * BLOCK))
+        );
         assert_eq!(stripe.to_announce(32, 100), 0..0);
         assert!(!stripe.is_announced());
         stripe.finish(Subtrees::of(2 * BLOCK + 3).unwrap());

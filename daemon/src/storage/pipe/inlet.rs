@@ -213,9 +213,10 @@ impl Feed {
                 self.told_end = end.is_some();
                 Ok(Some(Fill { block, end }))
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::FileTooLarge => {
-                Err(SourceError::TooLarge { path: self.name().into(), size: crate::storage::digest::FILE_BYTES_MAX + 1 })
-            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::FileTooLarge => Err(SourceError::TooLarge {
+                path: self.name().into(),
+                size: crate::storage::digest::FILE_BYTES_MAX + 1,
+            }),
             Ok(Err(error)) => Err(SourceError::Io { path: self.name().into(), action: "read", error }),
             Err(_) => Ok(None),
         }
@@ -271,7 +272,10 @@ impl Drop for Feed {
 
 impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Feed").field("name", &self.name()).field("bytes", &self.bytes()).finish_non_exhaustive()
+        f.debug_struct("Feed")
+            .field("name", &self.name())
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
     }
 }
 

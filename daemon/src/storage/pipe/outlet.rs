@@ -147,7 +147,10 @@ impl PipePart {
     /// Everything is written: what can be synced is.
     pub(crate) fn commit(&self) -> Result<PathBuf, VaultError> {
         if self.outlet.is_file {
-            self.outlet.file.sync_all().map_err(|error| VaultError::at(&self.outlet.name, "synced", error))?;
+            self.outlet
+                .file
+                .sync_all()
+                .map_err(|error| VaultError::at(&self.outlet.name, "synced", error))?;
         }
         Ok(self.outlet.name.clone())
     }
@@ -185,9 +188,9 @@ impl Writer {
             let PipeJob { tag, block_index, mut block, completes } = job;
             let bytes = block.valid_bytes();
             let whole = &block.bytes()[..bytes as usize];
-            let result = self.write(block_index, whole).map(|()| {
-                completes.and_then(|subtrees| subtrees.cv(block_index, whole))
-            });
+            let result = self
+                .write(block_index, whole)
+                .map(|()| completes.and_then(|subtrees| subtrees.cv(block_index, whole)));
             self.failed |= result.is_err();
             block.clear();
             let written = Written { tag, block_index, block, bytes, reread_bytes: 0, result };
@@ -219,7 +222,8 @@ impl Writer {
                     bytes = &bytes[written..];
                     self.outlet.written.fetch_add(written as u64, Ordering::AcqRel);
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
                 Err(error) => return Err(self.outlet.failed(error)),
             }
         }

@@ -48,7 +48,9 @@ impl Take {
         cx: &mut TakeCx<'_>,
     ) -> Option<Outcome> {
         if self.is_sized() {
-            return Some(self.fail(Failure::protocol("a file of known size came by a stream without an end"), cx));
+            return Some(
+                self.fail(Failure::protocol("a file of known size came by a stream without an end"), cx),
+            );
         }
         if self.phase == Phase::Creating {
             return Some(self.fail(Failure::protocol("data was sent before there was room for it"), cx));
