@@ -35,7 +35,11 @@ fn job(two: &Two) -> u64 {
     let mut found = None;
     until("a job runs", || {
         let jobs = two.a.ran("jobs --json");
-        found = jobs.events().iter().find(|event| event["state"] == "running").and_then(|job| job["job"].as_u64());
+        found = jobs
+            .events()
+            .iter()
+            .find(|event| event["state"] == "running")
+            .and_then(|job| job["job"].as_u64());
         found.is_some()
     });
     found.unwrap()

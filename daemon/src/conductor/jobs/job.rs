@@ -1,18 +1,17 @@
 //! One job: its record, and what is known of it only while the daemon runs.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udpx_control::schema::{How, JobReport, JobState, Phase as Stage};
 
-use crate::calls::Run;
+use crate::calls::{Given, Run};
 use crate::conductor::clients::Address;
 use crate::jobs::ledger::unix_ms;
 use crate::jobs::record::JobRecord;
 use crate::samples::Samples;
-use crate::storage::pipe::{Inlet, Outlet};
+use crate::storage::pipe::Outlet;
 use crate::trace::Tracer;
 
 /// A job.
@@ -22,7 +21,7 @@ pub(super) struct Job {
     /// Who hears what happens.
     pub(super) watchers: Vec<Address>,
     /// Files that came as descriptors, by their source.
-    pub(super) handed: HashMap<u32, Handed>,
+    pub(super) handed: HashMap<u32, Given>,
     /// Of a pull: where its file goes, if that came as a descriptor.
     pub(super) outlet: Option<Arc<Outlet>>,
     /// Its trace goes on with each of its sessions.
@@ -37,15 +36,6 @@ pub(super) struct Job {
     pub(super) since: Instant,
     /// The deadline on the clock that is not set.
     give_up_at: Option<Instant>,
-}
-
-/// What came as a descriptor, to be sent.
-#[derive(Clone)]
-pub(super) enum Handed {
-    /// A regular file.
-    File(Arc<File>),
-    /// What can only be read to its end.
-    Pipe(Arc<Inlet>),
 }
 
 /// What of it is under way.

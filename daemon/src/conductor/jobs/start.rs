@@ -10,7 +10,7 @@ use udpx_control::Name;
 use udpx_control::schema::{Direction, How, IfExists, JobState, Operation, Outcome, Reply};
 use udpx_proto::Code;
 
-use super::job::{Handed, Job, Phase, Pulse, Then, is_passing};
+use super::job::{Job, Phase, Pulse, Then, is_passing};
 use super::{Cx, Jobs, Wanted};
 use crate::calls::{self, Errand, Fetching, File, Offering, Run, Way};
 use crate::conductor::Asker;
@@ -371,10 +371,7 @@ fn file_of(job: &Job, source: u32, lent: &(Sender<LentCall>, Bell)) -> File {
             };
             let path = of.path.as_path().to_path_buf();
             match job.handed.get(&source).filter(|_| of.how == Some(How::Fd)) {
-                Some(Handed::File(file)) => {
-                    offering.handed(file.clone(), path, of.name.as_bytes(), of.bytes.unwrap_or(0))
-                }
-                Some(Handed::Pipe(inlet)) => offering.from_inlet(inlet.clone(), of.name.as_bytes()),
+                Some(given) => offering.given(given, of.name.as_bytes()),
                 None => offering.lent(path, of.bytes.unwrap_or(0)),
             }
         }
@@ -382,7 +379,7 @@ fn file_of(job: &Job, source: u32, lent: &(Sender<LentCall>, Bell)) -> File {
             let fetching =
                 Fetching { streams, if_exists: if_exists(record.options.if_exists), umask: record.umask };
             if let Some(outlet) = &job.outlet {
-                return fetching.into_outlet(&of.root, of.path.as_bytes(), outlet.clone());
+                return fetching.piped(&of.root, of.path.as_bytes(), outlet.clone());
             }
             let (base, below) =
                 destination(record.destination.path.as_path(), &of.name, record.sources.len());

@@ -16,21 +16,22 @@ use udpx_control::schema::{
 use udpx_control::server::PeerCredentials;
 use udpx_proto::Code;
 
-use super::job::{Handed, Job};
+use super::job::Job;
 use super::{Cx, Jobs};
+use crate::calls::{Descriptor, Given};
 use crate::conductor::clients::Address;
 use crate::conductor::reports::{error, error_of};
 use crate::conductor::resolver::Host;
 use crate::jobs::ledger::unix_ms;
 use crate::jobs::record::{DestinationRecord, JobRecord, Outcomes, SourceRecord};
 use crate::report::JobError;
-use crate::storage::pipe::{Inlet, Outlet, is_stream};
+use crate::storage::pipe::Outlet;
 use crate::trace::{Trace, Tracer};
 use crate::transfer::{code_of_source, code_of_vault};
 
 /// What came with a request.
-struct Given {
-    handed: HashMap<u32, Handed>,
+struct Came {
+    handed: HashMap<u32, Given>,
     outlet: Option<Arc<Outlet>>,
     tracer: Option<Tracer>,
 }
@@ -62,7 +63,7 @@ impl Jobs {
         for (index, source) in push.sources.iter().enumerate().filter(|(_, source)| source.how == How::Fd) {
             let Some(file) = files.next() else { break };
             let given = handed_source(file, source.path.as_path())?;
-            if let Handed::Pipe(_) = given {
+            if let Given::Pipe(_) = given {
                 (sources[index].pipe, sources[index].bytes) = (true, None);
             }
             handed.insert(index as u32, given);
@@ -77,7 +78,7 @@ impl Jobs {
             },
             ..self.record(who, destination, push.options.clone())?
         };
-        self.take_in(from, who, record, Given { handed, tracer, outlet: None }, cx)
+        self.take_in(from, who, record, Came { handed, tracer, outlet: None }, cx)
     }
 
     /// Somebody wants files fetched.
@@ -119,7 +120,7 @@ impl Jobs {
             destination: DestinationRecord { root: String::new(), path: path.clone(), how: Some(*how) },
             ..self.record(who, first, pull.options.clone())?
         };
-        self.take_in(from, who, record, Given { outlet, tracer, handed: HashMap::new() }, cx)
+        self.take_in(from, who, record, Came { outlet, tracer, handed: HashMap::new() }, cx)
     }
 
     /// What both kinds of job have.
@@ -168,7 +169,7 @@ impl Jobs {
         from: Address,
         who: &PeerCredentials,
         mut record: JobRecord,
-        Given { handed, outlet, tracer }: Given,
+        Came { handed, outlet, tracer }: Came,
         cx: &mut Cx<'_>,
     ) -> Result<(), ErrorReport> {
         if record.sources.is_empty() {
@@ -248,19 +249,14 @@ impl Jobs {
 ///
 /// # Errors
 /// Nothing that could be sent.
-fn handed_source(file: OwnedFd, path: &Path) -> Result<Handed, ErrorReport> {
-    let file = Arc::new(File::from(file));
-    let wrong = |wrong: String| {
-        error(Code::NoSource, format!("{path:?}: {wrong}"), "Pass a file or pipe that is open for reading.")
-    };
-    let checked = classify(&*file).map_err(Into::into).and_then(|found| found.check_input());
-    checked.map_err(|error| wrong(error.to_string()))?;
-    if !is_stream(&file).map_err(|error| wrong(error.to_string()))? {
-        return Ok(Handed::File(file));
-    }
-    let inlet = Inlet::new(file, path);
-    let inlet = inlet.map_err(|wrong| told(code_of_source(&wrong), &wrong.to_string()))?;
-    Ok(Handed::Pipe(Arc::new(inlet)))
+fn handed_source(file: OwnedFd, path: &Path) -> Result<Given, ErrorReport> {
+    let descriptor = Descriptor { file: Arc::new(File::from(file)), shown: path.to_path_buf() };
+    let checked = classify(&*descriptor.file).map_err(Into::into).and_then(|found| found.check_input());
+    checked.map_err(|wrong| {
+        let text = format!("{path:?}: {wrong}");
+        error(Code::NoSource, text, "Pass a file or pipe that is open for reading.")
+    })?;
+    Given::of(&descriptor).map_err(|wrong| told(code_of_source(&wrong), &wrong.to_string()))
 }
 
 /// The same of one that came as a destination.
