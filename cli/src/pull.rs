@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use udpx_control::schema;
+use udpx_control::schema::{self, How};
 use udpxd::Code;
 use udpxd::embedded::{PullFile, PullTo};
 
@@ -101,18 +101,27 @@ fn into_here(
 
 /// What a daemon is asked for.
 fn order(args: &PullArgs, sources: &[Remote], into: &Destination<'_>) -> Result<Order, Failure> {
+    let mut passed = Vec::new();
     let destination = match into {
         Destination::File(path) => order::destination(path, false),
         Destination::Directory(path) => order::destination(path, true),
-        Destination::Output(_) => Err(stdio::refuse_daemon("standard output")),
+        Destination::Output(_) => {
+            let (local, file) = stdio::output_of_order()?;
+            passed.push(file);
+            Ok(local)
+        }
     }?;
-    let lent = Lent { sources: Vec::new(), destinations: vec![destination.path.clone().into()] };
+    let destinations = match destination.how {
+        How::Vault => vec![destination.path.clone().into()],
+        How::Fd => Vec::new(),
+    };
+    let lent = Lent { sources: Vec::new(), destinations };
     let sources = sources.iter().map(|source| order::place(source, &args.reach)).collect();
     let options = order::options(&args.job, &args.carrying, None, args.if_exists);
     Ok(Order {
         command: schema::Pull { sources, destination, options }.into(),
         lent,
-        passed: Vec::new(),
+        passed,
         wants_samples: args.plot.is_some(),
     })
 }

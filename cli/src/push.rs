@@ -162,11 +162,17 @@ impl Pushing {
     /// What a daemon is asked for.
     fn order(&self, destination: &Remote) -> Result<Order, Failure> {
         let args = &self.args;
-        if self.sources.iter().any(|source| stdio::is_meant(source)) {
-            return Err(stdio::refuse_daemon("standard input"));
+        let mut passed = Vec::new();
+        let mut sources: Vec<Local> = Vec::new();
+        for path in &self.sources {
+            if stdio::is_meant(path) {
+                let (local, file) = stdio::input_of_order()?;
+                passed.push(file);
+                sources.push(local);
+            } else {
+                sources.push(order::source(path)?);
+            }
         }
-        let sources: Vec<Local> =
-            self.sources.iter().map(|path| order::source(path)).collect::<Result<_, _>>()?;
         // What is not there cannot be lent, and the daemon will say so of that file alone.
         let there = sources.iter().filter(|source| source.bytes.is_some());
         let lent = Lent {
@@ -178,7 +184,7 @@ impl Pushing {
         Ok(Order {
             command: schema::Push { sources, destinations, options }.into(),
             lent,
-            passed: Vec::new(),
+            passed,
             wants_samples: args.plot.is_some(),
         })
     }

@@ -9,6 +9,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use udpx_control::Name;
+use udpx_control::schema::{How, Local};
 use udpxd::Code;
 use udpxd::embedded::{Descriptor, PullTo, PushFile};
 use udpxd::ticket::Purpose;
@@ -92,14 +94,33 @@ pub(crate) fn pulled(files: usize, output: Output, detach: bool) -> Result<PullT
     Ok(PullTo::Open(open(std::io::stdout(), "standard output")?))
 }
 
-/// What cannot be asked of a daemon.
-pub(crate) fn refuse_daemon(stream: &str) -> Failure {
-    Failure::with_remedy(
-        Code::Usage,
-        format!("the daemon does not take {stream} in this version"),
-        "Give --no-daemon; the peer has to know the key that udpxctl then names.",
-    )
+/// Standard input as a daemon is asked to send it, and what is passed to it.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn input_of_order() -> Result<(Local, Arc<File>), Failure> {
+    let Descriptor { file, .. } = open(std::io::stdin(), "standard input")?;
+    Ok((Local { path: Name::new(*b"/dev/stdin"), how: How::Fd, bytes: None }, file))
 }
+
+/// Standard output as a daemon is asked to fill it, and what is passed to it.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn output_of_order() -> Result<(Local, Arc<File>), Failure> {
+    Ok((Local { path: Name::new(STDOUT.as_bytes()), how: How::Fd, bytes: None }, output()?))
+}
+
+/// Standard output once more, for whoever fills it.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn output() -> Result<Arc<File>, Failure> {
+    open(std::io::stdout(), "standard output").map(|Descriptor { file, .. }| file)
+}
+
+/// What standard output is called where a path is needed, by the other end too.
+pub(crate) const STDOUT: &str = "/dev/stdout";
 
 fn open(stream: impl AsFd, shown: &str) -> Result<Descriptor, Failure> {
     let file = stream.as_fd().try_clone_to_owned().map_err(|error| {

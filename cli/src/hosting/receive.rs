@@ -3,10 +3,7 @@
 //! What comes to standard output goes there as it comes, so a sender that is lost half-way cannot try again: whoever
 //! reads it has the first half already.
 
-use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -19,6 +16,7 @@ use crate::args::Output;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::{Board, Display, Status};
+use crate::stdio::{self, STDOUT};
 use crate::{escape, events as common, jsonl, say, units};
 
 #[derive(Debug, Args)]
@@ -43,7 +41,7 @@ pub(crate) fn run(args: ReceiveArgs, output: Output) -> Result<(), Failure> {
     jsonl::redirect(args.json_to.as_deref())?;
     let (offer, path) = match &file {
         Some(path) => (Offer::File { path: path.clone() }, path.clone()),
-        None => (Offer::Output { file: standard_output()?, name: STDOUT.into() }, STDOUT.into()),
+        None => (Offer::Output { file: stdio::output()?, name: STDOUT.into() }, STDOUT.into()),
     };
     let mut host = args.listening.start(offer)?;
     announce(&host, &path, output);
@@ -70,17 +68,8 @@ pub(crate) fn run(args: ReceiveArgs, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Standard output once more, for the engine.
-pub(crate) fn standard_output() -> Result<Arc<File>, Failure> {
-    let owned = std::io::stdout().as_fd().try_clone_to_owned();
-    owned.map(|owned| Arc::new(File::from(owned))).map_err(|error| {
-        let text = format!("standard output cannot be used: {error}");
-        Failure::with_remedy(Code::Io, text, "Do not close it.")
-    })
-}
-
 /// Data and lines of JSON cannot share standard output.
-pub(crate) fn refuse_json_on_data(output: Output) -> Result<(), Failure> {
+fn refuse_json_on_data(output: Output) -> Result<(), Failure> {
     if output.json {
         let text = "--json writes to standard output, which is for the data here";
         return Err(Failure::with_remedy(Code::Usage, text, "Give a file for it: --json-to FILE"));
@@ -231,8 +220,6 @@ fn line(file: &FileSummary) -> String {
     )
 }
 
-/// What standard output is called, to the sender too.
-pub(crate) const STDOUT: &str = "/dev/stdout";
 /// How long the sender is given to say good-bye, once its file is here: some retransmissions on a bad path.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// As in a push.

@@ -3,9 +3,11 @@
 //! A daemon that goes away takes no job with it. It is waited for, the job is watched again, and this process offers
 //! itself again; only then does the command give up, and says how to go on.
 
+use std::fs::File;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udpx_control::client::{Client, ClientError, SocketChoice};
@@ -34,7 +36,7 @@ pub(crate) struct Follower<'a> {
     /// What this process lends to the job; nothing if it only looks on.
     pub(crate) lent: Option<Lent>,
     /// What goes with the request: pipes, mostly.
-    pub(crate) passed: Vec<OwnedFd>,
+    pub(crate) passed: Vec<Arc<File>>,
     /// Ctrl-C pauses the job, else it only ends the following.
     pub(crate) pauses: bool,
     /// Give up when the peer is silent for so long.

@@ -1,6 +1,7 @@
 //! A push or a pull through a daemon, from its request to its outcome.
 
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::sync::Arc;
 
 use udpx_control::client::Client;
 use udpx_control::schema::Command;
@@ -18,7 +19,7 @@ pub(crate) struct Order {
     pub(crate) lent: Lent,
     /// What it passes, open: standard input or output. Such a job moves its bytes once, and only as long as this process
     /// is there to wait for it.
-    pub(crate) passed: Vec<OwnedFd>,
+    pub(crate) passed: Vec<Arc<File>>,
     /// The job over time is wanted at its end.
     pub(crate) wants_samples: bool,
 }
