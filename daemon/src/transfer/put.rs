@@ -91,6 +91,8 @@ pub(crate) struct Put {
     source: Option<Arc<Source>>,
     /// Instead of a source, if it comes out of a pipe.
     feed: Option<Feed>,
+    /// The receiver was asked without a size, and gets one stream without an end.
+    endless: bool,
     tree: DigestTree,
     stripes: Vec<Stripe>,
     /// Streams alive, and when they were opened.
@@ -140,6 +142,7 @@ impl Put {
             phase: Phase::Opening,
             source: None,
             feed: None,
+            endless: false,
             tree: DigestTree::new(nothing),
             stripes: Vec::new(),
             live: Vec::new(),
@@ -251,7 +254,8 @@ impl Put {
 
     fn open_streams(&mut self, cx: &mut PutCx<'_>) {
         // A large file waits until the receiver has made room for it.
-        if self.accepted.is_none() && self.size().is_none_or(|size| size > AT_ONCE_MAX) {
+        let waits = self.endless || self.size().is_none_or(|size| size > AT_ONCE_MAX);
+        if self.accepted.is_none() && waits {
             return;
         }
         for at in 0..self.stripes.len() {
@@ -261,10 +265,13 @@ impl Put {
             }
             let (Range { start, end }, known) = (stripe.bytes(), stripe.end());
             let Some(bytes) = self.bytes(start, end) else { return };
-            let stream = cx.streams.open(self.request, bytes, start, known);
+            let stream = cx.streams.open(self.request, bytes, start, known.filter(|_| !self.endless));
             let stripe = &mut self.stripes[at];
             stripe.stream = stream;
             let Some(stream) = stream else { return };
+            if let (Some(end), true) = (known, self.endless) {
+                cx.streams.finish(stream, end);
+            }
             cx.streams.extend(stream, stripe.available());
             self.live.push((stream, cx.now));
         }

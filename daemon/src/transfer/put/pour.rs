@@ -40,6 +40,7 @@ impl Put {
                 Some(subtrees) => Stripe::cut(subtrees, 1),
                 None => vec![Stripe::endless()],
             };
+            self.endless = subtrees.is_none();
             self.ask(end, cx.mail);
             self.phase = Phase::Sending;
         } else if let Some(subtrees) = subtrees {
