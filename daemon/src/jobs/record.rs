@@ -286,6 +286,7 @@ pub(super) mod tests {
             name: Name::new(name),
             how: Some(How::Vault),
             bytes: Some(7),
+            pipe: false,
         };
         JobRecord {
             id,
