@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use support::Ran;
 use support::two::{Two, until};
 
@@ -35,11 +36,8 @@ fn job(two: &Two) -> u64 {
     let mut found = None;
     until("a job runs", || {
         let jobs = two.a.ran("jobs --json");
-        found = jobs
-            .events()
-            .iter()
-            .find(|event| event["state"] == "running")
-            .and_then(|job| job["job"].as_u64());
+        let mut events = jobs.stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        found = events.find(|event| event["state"] == "running").and_then(|job| job["job"].as_u64());
         found.is_some()
     });
     found.unwrap()
