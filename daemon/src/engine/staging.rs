@@ -467,4 +467,33 @@ mod tests {
         staging.clear(&mut pool);
         assert_eq!(pool.in_use(), 0);
     }
+
+    #[test]
+    fn what_comes_next_in_order_always_finds_memory() {
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK));
+        staging.vouch(STREAM, &mut pool);
+        staging.keep_order(STREAM, &mut pool);
+        for block in 1..4 {
+            assert!(put(&mut staging, &mut pool, block * BLOCK, 1 << 20, true), "{block}");
+        }
+        assert!(!put(&mut staging, &mut pool, 4 * BLOCK, 1 << 20, true), "that one can wait");
+        // A packet that does not open leaves it where it is.
+        assert!(staging.sink(&mut pool).stage(STREAM, 0, 1000).is_some());
+        assert!(!put(&mut staging, &mut pool, 5 * BLOCK, 9, false));
+        assert!(put(&mut staging, &mut pool, 0, 1 << 20, true));
+        let mut order = Vec::new();
+        while let Some((_, index, block)) = staging.next_whole() {
+            // As each is written its memory comes back, and is set aside again first of all.
+            pool.give(block);
+            staging.refill(&mut pool);
+            order.push(index);
+        }
+        assert_eq!(order, [1, 2, 3, 0]);
+        for block in [5, 6, 7, 4] {
+            assert!(put(&mut staging, &mut pool, block * BLOCK, 1 << 20, true), "{block}");
+        }
+        assert!(!put(&mut staging, &mut pool, 8 * BLOCK, 9, false), "all is whole, and nothing came back");
+        staging.clear(&mut pool);
+        assert_eq!(pool.in_use(), 0);
+    }
 }
