@@ -24,9 +24,8 @@ pub(crate) fn run(args: ResumeArgs, output: Output) -> Result<(), Failure> {
     let mut client = ask::connect(args.job.ask.socket.clone())?;
     let report = End::ask(&mut client, job)?.report;
     let lent = lent(&report)?;
-    // An offer to a job that has failed would be refused; one that finds no offer waits until there is one.
-    change::change(args.job, Resume { job })?;
     if args.detach {
+        change::change(args.job, Resume { job })?;
         if let Some(lent) = lent {
             detach::lend(client.path(), job, &lent)?;
         }
@@ -45,7 +44,7 @@ pub(crate) fn run(args: ResumeArgs, output: Output) -> Result<(), Failure> {
         wants_samples: false,
         state: Progress::of(job),
     };
-    let outcome = match follower.watch(client, job) {
+    let outcome = match follower.resume(client, &report) {
         Ok(end) => end.outcome(watcher),
         Err(failure) => watcher.give_up(failure),
     };
