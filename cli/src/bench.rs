@@ -10,7 +10,7 @@ use udpxd::config::{Config, Peer, Sink};
 use udpxd::daemon::{Daemon, DaemonEvent};
 use udpxd::embedded::PushFile;
 use udpxd::report::FileSummary;
-use udpxd::{Code, PublicKey, StaticSecret, identity};
+use udpxd::{Code, Credential, PublicKey, StaticSecret, identity};
 
 use crate::args::{BenchPushArgs, BenchReceiveArgs, IfExists, Output};
 use crate::demo::{child, receiver};
@@ -79,7 +79,12 @@ pub(crate) fn push(args: BenchPushArgs, output: Output) -> Result<(), Failure> {
     };
     let push = Push {
         way: Way {
-            target: Target { name: "the receiver".into(), addresses: vec![args.to], key },
+            target: Target {
+                name: "the receiver".into(),
+                addresses: vec![args.to],
+                key,
+                credential: Credential::None,
+            },
             identity,
             timeout: PATIENCE,
             sending: args.sending,

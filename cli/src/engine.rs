@@ -11,6 +11,7 @@ use udpxd::{Code, identity};
 
 use crate::args::{Output, Reach, Through};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::{ask, escape, run};
 
 /// What does the work.
@@ -21,16 +22,28 @@ pub(crate) enum Engine {
     Here,
 }
 
-/// Finds the engine, and says so if it is this process for want of a daemon.
+/// Finds the engine, and says so if it is this process for want of a daemon. With a ticket it is always this process: a
+/// ticket is a secret of its holder, and a daemon's table of jobs would keep and show it.
 ///
 /// # Errors
 /// A daemon that refuses or hangs, or none where `needs` one (what needs it, as the subject of a sentence).
 pub(crate) fn choose(
     through: &Through,
     reach: &Reach,
+    hosts: &[&Host],
     needs: Option<&str>,
     output: Output,
 ) -> Result<Engine, Failure> {
+    if hosts.iter().any(|host| matches!(host, Host::Ticket(_))) {
+        return match needs {
+            None => Ok(Engine::Here),
+            Some(what) => Err(Failure::with_remedy(
+                Code::Usage,
+                format!("{what} needs a daemon, and a ticket is used without one"),
+                format!("Leave out {what}."),
+            )),
+        };
+    }
     if through.no_daemon || reach.identity.is_some() {
         return match needs {
             None => Ok(Engine::Here),

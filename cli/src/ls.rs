@@ -25,7 +25,7 @@ pub(crate) fn run(args: &LsArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
     let place = Remote::parse(&args.place)?;
     place.warn_of_port(output);
-    let listing = match engine::choose(&args.through, &args.reach, None, output)? {
+    let listing = match engine::choose(&args.through, &args.reach, &[&place.host], None, output)? {
         Engine::Daemon(mut client) => by_daemon(&mut client, &place, &args.reach, &interrupt)?,
         Engine::Here => {
             let way = Way::to(&place.host, &args.reach, Sending::default())?;

@@ -16,6 +16,8 @@ mod engine;
 mod escape;
 mod events;
 mod failure;
+mod host;
+mod hosting;
 mod inbox;
 mod interrupt;
 mod job;
@@ -78,6 +80,8 @@ fn main() -> ExitCode {
         Command::Limit(args) => change::limit(args, output),
         Command::Policy(args) => change::policy(args, output),
         Command::Completions(args) => completions::run(&args),
+        Command::Serve(args) => hosting::serve::run(&args, output),
+        Command::Receive(args) => hosting::receive::run(args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Key(args) => key::run(args, output),
         Command::Peers(args) => peer_list::run(args, output),

@@ -12,10 +12,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Deserialize;
-use udpxd::{Code, PublicKey, embedded, identity};
+use udpxd::{Code, Credential, PublicKey, embedded, identity};
 
 use crate::escape;
 use crate::failure::Failure;
+use crate::host::Host;
 
 /// A machine to speak to.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Target {
     /// All of its addresses, in the order to try.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) key: PublicKey,
+    /// What is needed beside the key.
+    pub(crate) credential: Credential,
 }
 
 /// Finds address and key of a host.
@@ -32,10 +35,29 @@ pub(crate) struct Target {
 /// `given` is the key of the command line, which wins over the file's.
 pub(crate) fn resolve(
     file: &Path,
-    host: &str,
+    host: &Host,
     port: u16,
     given: Option<PublicKey>,
 ) -> Result<Target, Failure> {
+    let name = match host {
+        Host::Name(name) => name,
+        Host::Ticket(_) if given.is_some() => {
+            let text = "a ticket has the key of its machine, so --peer-key has no use beside it";
+            return Err(Failure::with_remedy(Code::Usage, text, "Leave it out."));
+        }
+        Host::Ticket(ticket) => {
+            return Ok(Target {
+                name: host.to_string(),
+                addresses: ticket.addresses.clone(),
+                key: ticket.key,
+                credential: ticket.credential(),
+            });
+        }
+    };
+    by_name(file, name, port, given)
+}
+
+fn by_name(file: &Path, host: &str, port: u16, given: Option<PublicKey>) -> Result<Target, Failure> {
     let peers = load(file)?;
     let peer = peers.iter().find(|peer| peer.name == host).or_else(|| {
         // An address finds its peer too.
@@ -47,7 +69,8 @@ pub(crate) fn resolve(
         (None, None) => return Err(unknown(file, host)),
     };
     let place = peer.and_then(|peer| peer.address.as_deref()).unwrap_or(host);
-    Ok(Target { name: host.to_owned(), addresses: embedded::resolve(place, port)?, key })
+    let addresses = embedded::resolve(place, port)?;
+    Ok(Target { name: host.to_owned(), addresses, key, credential: Credential::None })
 }
 
 /// Reads a key as the command line gives it.
@@ -127,7 +150,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("peers.toml");
         std::fs::write(&file, text).unwrap();
-        resolve(&file, host, 48379, given.map(|text| key(text).unwrap()))
+        resolve(&file, &Host::Name(host.into()), 48379, given.map(|text| key(text).unwrap()))
     }
 
     #[test]

@@ -19,17 +19,18 @@ use crate::{ask, escape, events, jsonl, say, units};
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: &PingArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
-    let host = Remote::parse(&args.host)?.host;
+    let to = Remote::parse(&args.host)?.host;
+    let host = to.to_string();
     let ping = Ping {
         count: args.count,
         size: args.size,
         interval: args.interval.max(INTERVAL_MIN),
         patience: PATIENCE,
     };
-    let summary = match engine::choose(&args.through, &args.reach, None, output)? {
+    let summary = match engine::choose(&args.through, &args.reach, &[&to], None, output)? {
         Engine::Daemon(mut client) => by_daemon(&mut client, &host, &args.reach, &ping, output, &interrupt)?,
         Engine::Here => {
-            let way = Way::to(&host, &args.reach, Sending::default())?;
+            let way = Way::to(&to, &args.reach, Sending::default())?;
             way.ask(output, interrupt.flag(), |call, events| embedded::ping(call, ping, events))?
         }
     };

@@ -13,6 +13,7 @@ use crate::args::{Output, PullArgs, Sending};
 use crate::deadline::Deadline;
 use crate::engine::{self, Engine};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::interrupt::{Hangup, Interrupt};
 use crate::job::transfer::Order;
 use crate::job::{self, order};
@@ -31,14 +32,15 @@ pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
     let names = base_names(&sources)?;
     let into = Destination::of(&destination, names.len())?;
     sources.iter().for_each(|source| source.warn_of_port(output));
-    let host = sources[0].host.clone();
+    let from = sources[0].host.clone();
+    let host = from.to_string();
     let watcher = || Watcher::new(output, &host, names.clone());
     let end = |outcome: Outcome| {
         let title = format!("{} from {host}", plot::files(&names));
         let drawn = args.plot.as_ref().map_or(Ok(()), |path| outcome.plot(path, &title, true));
         finish(outcome, "", output).and(drawn)
     };
-    match engine::choose(&args.through, &args.reach, needs_daemon(&args.job), output)? {
+    match engine::choose(&args.through, &args.reach, &[&from], needs_daemon(&args.job), output)? {
         Engine::Daemon(client) => {
             let order = order(args, &sources, &into)?;
             if args.job.detach {
@@ -120,14 +122,25 @@ fn split(places: &[OsString]) -> Result<(Vec<Remote>, PathBuf), Failure> {
     Ok((sources, destination))
 }
 
-/// As with scp: what has a colon before any slash is on another machine.
+/// As with scp: what has a colon before any slash is on another machine; and what is behind the path of a ticket.
 fn is_remote(place: &OsStr) -> bool {
+    if place.as_bytes().starts_with(b"@") {
+        return place.as_bytes().contains(&b':');
+    }
     let head = place.as_bytes().split(|&byte| byte == b'/').next().unwrap_or_default();
     head.contains(&b':')
 }
 
 fn source(text: &OsStr) -> Result<Remote, Failure> {
     if !is_remote(text) {
+        if Host::by_ticket(text.as_bytes())?.is_some() {
+            let text = "behind the ticket the file is missing";
+            return Err(Failure::with_remedy(
+                Code::Usage,
+                text,
+                "Write TICKET:FILE; `udpxctl ls TICKET` lists them.",
+            ));
+        }
         let shown = escape::bytes(text.as_bytes());
         let remedy = "Write HOST:FILE; the destination comes last.";
         return Err(Failure::with_remedy(Code::Usage, format!("{shown} names no file of a host"), remedy));
@@ -180,7 +193,7 @@ impl<'a> Destination<'a> {
 }
 
 /// Permission bits that files of this process do not get. Asking umask(2) would set it for a moment.
-fn umask() -> u32 {
+pub(crate) fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)

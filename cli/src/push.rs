@@ -14,6 +14,7 @@ use crate::args::{JobOptions, Output, PushArgs};
 use crate::deadline::Deadline;
 use crate::engine::{self, Engine};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::interrupt::{Hangup, Interrupt};
 use crate::job::transfer::Order;
 use crate::job::{self, order};
@@ -32,7 +33,9 @@ pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
     let names = base_names(&sources)?;
     destinations.iter().for_each(|destination| destination.warn_of_port(output));
     let push = Pushing { args, sources, names, output, interrupt };
-    match engine::choose(&push.args.through, &push.args.reach, needs_daemon(&push.args.job), output)? {
+    let hosts: Vec<&Host> = destinations.iter().map(|destination| &destination.host).collect();
+    let needs = needs_daemon(&push.args.job);
+    match engine::choose(&push.args.through, &push.args.reach, &hosts, needs, output)? {
         Engine::Daemon(client) => push.through_daemon(*client, &destinations),
         Engine::Here => {
             push.to_all(&destinations, |destination, watcher| push.in_this_process(destination, watcher))
@@ -67,7 +70,7 @@ impl Pushing {
         push: impl Fn(&Remote, Watcher) -> Outcome + Sync,
     ) -> Result<(), Failure> {
         if let [only] = destinations {
-            let watcher = Watcher::new(self.output, &only.host, self.names.clone());
+            let watcher = Watcher::new(self.output, &only.host.to_string(), self.names.clone());
             let outcome = push(only, watcher);
             let title = format!("{} to {}", plot::files(&self.names), only.host);
             let drawn = self.args.plot.as_ref().map_or(Ok(()), |path| outcome.plot(path, &title, false));
@@ -79,7 +82,8 @@ impl Pushing {
             return Err(Failure::with_remedy(Code::Usage, text, remedy));
         }
         let board = Board::new();
-        let hosts: Vec<String> = destinations.iter().map(|destination| destination.host.clone()).collect();
+        let hosts: Vec<String> =
+            destinations.iter().map(|destination| destination.host.to_string()).collect();
         several::run(&hosts, &board, self.output, |index| {
             let host = &hosts[index];
             let label = [&watcher::label(&self.names, host), b" to ".as_slice(), host.as_bytes()].concat();
@@ -195,7 +199,8 @@ fn split(places: &[OsString], more: &[OsString]) -> Result<(Vec<PathBuf>, Vec<Re
     }
     for (index, destination) in destinations.iter().enumerate() {
         if destinations[..index].contains(destination) {
-            let text = format!("{} is given twice as destination", escape::text(&destination.host));
+            let text =
+                format!("{} is given twice as destination", escape::text(&destination.host.to_string()));
             return Err(Failure::with_remedy(Code::Usage, text, "Give each destination once."));
         }
     }
@@ -258,7 +263,10 @@ mod tests {
             let split = split(&places, &more).map_err(|failure| failure.text)?;
             Ok(split.1.into_iter().map(|destination| destination.host).collect::<Vec<_>>())
         };
-        assert_eq!(hosts(&["carol", "dave:x"]), Ok(["bob", "carol", "dave"].map(str::to_owned).to_vec()));
+        assert_eq!(
+            hosts(&["carol", "dave:x"]),
+            Ok(["bob", "carol", "dave"].map(|name| Host::Name(name.into())).to_vec())
+        );
         assert_eq!(hosts(&["bob"]).map(|hosts| hosts.len()), Ok(2), "another place there");
         assert!(hosts(&["bob:c/"]).is_err_and(|text: String| text.contains("twice")));
         let many: Vec<String> = (0..40).map(|number| format!("host{number}")).collect();

@@ -1,6 +1,6 @@
 //! A place on another machine: `HOST[:PATH]`.
 //!
-//! `HOST` is a peer's name, a DNS name or an address; an IPv6 address stands in brackets. Behind the colon stands a
+//! `HOST` is a ticket, a peer's name, a DNS name or an address; an IPv6 address stands in brackets. Behind the colon stands a
 //! path beneath the default root, or `/NAME/path` beneath root NAME. Paths are bytes: names need not be UTF-8.
 
 use std::ffi::OsStr;
@@ -13,12 +13,13 @@ use udpxd::Code;
 use crate::args::Output;
 use crate::escape;
 use crate::failure::Failure;
+use crate::host::Host;
 
 /// Such a place, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remote {
-    /// A name or an address, without brackets.
-    pub(crate) host: String,
+    /// Who is meant.
+    pub(crate) host: Host,
     /// The root there; empty means its default.
     pub(crate) root: String,
     /// The path beneath it; empty means the root itself.
@@ -32,13 +33,16 @@ impl Remote {
         let bytes = text.as_bytes();
         let shown = escape::bytes(bytes);
         let (host, dest) = split(bytes).ok_or_else(|| bad(&shown, "has no closing bracket", EXAMPLES))?;
-        let host = std::str::from_utf8(host).map_err(|_| bad(&shown, "names no host", EXAMPLES))?;
-        if text.to_str().is_some_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
-            return Err(bad(&shown, "is an IPv6 address without brackets", &format!("Write [{shown}]")));
-        }
-        if host.is_empty() || host.contains(char::is_whitespace) || host.contains('/') {
-            return Err(bad(&shown, "names no host", EXAMPLES));
-        }
+        let by_ticket = Host::by_ticket(host)?;
+        // What is wrong about the rest is said without the ticket.
+        let shown = match &by_ticket {
+            Some(host) => format!("{host}:{}", escape::bytes(dest)),
+            None => shown,
+        };
+        let host = match by_ticket {
+            Some(host) => host,
+            None => Host::Name(name(text, host, &shown)?),
+        };
         let (root, path) = match dest.strip_prefix(b"/") {
             None => (String::new(), dest.to_vec()),
             Some(rooted) => {
@@ -50,23 +54,36 @@ impl Remote {
             }
         };
         let number = std::str::from_utf8(&path).ok().and_then(|path| path.parse::<u16>().ok());
-        Ok(Self { host: host.to_owned(), root, path, path_is_number: number.is_some_and(|port| port > 0) })
+        Ok(Self { host, root, path, path_is_number: number.is_some_and(|port| port > 0) })
     }
 }
 
 impl Remote {
     /// Says that what looks like a port was taken as a path, to whoever may have meant it otherwise.
     pub(crate) fn warn_of_port(&self, output: Output) {
+        let Host::Name(host) = &self.host else { return };
         if !self.path_is_number || output.json {
             return;
         }
-        let (host, path) = (escape::text(&self.host), escape::bytes(&self.path));
+        let (host, path) = (escape::text(host), escape::bytes(&self.path));
         // Only a hint: if it cannot be written the command goes on.
         let _ = writeln!(
             std::io::stderr(),
             "udpxctl: {path} in {host}:{path} is taken as a file name; a port is given by --port {path}"
         );
     }
+}
+
+/// A host that is no ticket.
+fn name(text: &OsStr, host: &[u8], shown: &str) -> Result<String, Failure> {
+    let host = std::str::from_utf8(host).map_err(|_| bad(shown, "names no host", EXAMPLES))?;
+    if text.to_str().is_some_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
+        return Err(bad(shown, "is an IPv6 address without brackets", &format!("Write [{shown}]")));
+    }
+    if host.is_empty() || host.contains(char::is_whitespace) || host.contains('/') {
+        return Err(bad(shown, "names no host", EXAMPLES));
+    }
+    Ok(host.to_owned())
 }
 
 /// Host and path; `None` if a bracket stays open.
@@ -98,7 +115,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<(String, String, String), String> {
         match Remote::parse(OsStr::new(text)) {
-            Ok(to) => Ok((to.host, to.root, String::from_utf8(to.path).unwrap())),
+            Ok(to) => Ok((to.host.to_string(), to.root, String::from_utf8(to.path).unwrap())),
             Err(failure) => Err(failure.text),
         }
     }
@@ -122,6 +139,19 @@ mod tests {
         for (text, host, root, path) in table {
             assert_eq!(parse(text), Ok((host.into(), root.into(), path.into())), "{text}");
         }
+    }
+
+    #[test]
+    fn a_ticket_is_a_host_too() {
+        let ticket = include_str!("../../daemon/src/ticket/golden.txt").trim();
+        for (tail, root, path) in
+            [("", "", ""), (":a/b", "", "a/b"), (":/inbox/x:y", "inbox", "x:y"), (":4433", "", "4433")]
+        {
+            let parsed = parse(&format!("{ticket}{tail}"));
+            assert_eq!(parsed, Ok(("192.0.2.7".into(), root.into(), path.into())), "{tail}");
+        }
+        assert_eq!(parse(&format!("{ticket}:/")), Err("192.0.2.7:/ names no root behind ':/'".into()));
+        assert!(parse(&ticket[..100]).is_err_and(|error| error.contains("is cut off")));
     }
 
     #[test]

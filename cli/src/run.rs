@@ -13,6 +13,7 @@ use udpxd::{Code, RatePolicy, StaticSecret, identity};
 
 use crate::args::{IfExists, Output, Reach, Sending};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::jsonl::Fields;
 use crate::peers::{self, Target};
 use crate::places;
@@ -30,7 +31,7 @@ pub(crate) struct Way {
 
 impl Way {
     /// To a host of the command line. Our key is made at first use.
-    pub(crate) fn to(host: &str, reach: &Reach, sending: Sending) -> Result<Self, Failure> {
+    pub(crate) fn to(host: &Host, reach: &Reach, sending: Sending) -> Result<Self, Failure> {
         let target = peers::resolve(&places::peers()?, host, reach.port, reach.peer_key)?;
         let timeout = reach.timeout.unwrap_or(TIMEOUT);
         Ok(Self {
@@ -63,6 +64,7 @@ impl Way {
     fn call(self, cancel: Arc<AtomicBool>) -> Call {
         let mut call = Call::new(self.target.key, self.target.addresses, self.identity);
         call.way.host = self.target.name;
+        call.way.credential = self.target.credential;
         call.way.connect_timeout = self.timeout;
         call.way.give_up_after = self.timeout;
         call.cancel = cancel;

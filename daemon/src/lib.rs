@@ -18,6 +18,7 @@ pub mod config;
 pub mod daemon;
 pub mod embedded;
 mod engine;
+pub mod hosting;
 pub mod identity;
 pub mod jobs;
 pub mod lend;
@@ -27,10 +28,11 @@ pub mod relay;
 pub mod report;
 pub mod samples;
 pub mod storage;
+pub mod ticket;
 mod transfer;
 #[cfg(test)]
 mod unprivileged;
 
-pub use udpx_proto::handshake::{PublicKey, StaticSecret};
+pub use udpx_proto::handshake::{Credential, PublicKey, StaticSecret};
 pub use udpx_proto::messages::IfExists;
 pub use udpx_proto::{Code, RatePolicy};

@@ -129,7 +129,7 @@ impl Pair {
     }
 
     fn file(&self, name: &str, len: usize) -> PathBuf {
-        file(self.root.path(), name.to_owned(), len)
+        file(self.root.path(), name, len)
     }
 
     fn arrived(&self, name: &str) -> PathBuf {

@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use udpxd::Code;
 
+use crate::hosting::receive::ReceiveArgs;
+use crate::hosting::serve::ServeArgs;
 use crate::jsonl;
 use crate::root::RootArgs;
 
@@ -68,6 +70,10 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Ask another machine for echoes
     Ping(PingArgs),
+    /// Let others get files from a directory, and put theirs there, by a ticket and until Ctrl-C
+    Serve(ServeArgs),
+    /// Take one file from whoever gets the ticket
+    Receive(ReceiveArgs),
     /// List this user's jobs
     Jobs(JobsArgs),
     /// Print all about one job

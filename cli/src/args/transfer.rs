@@ -15,7 +15,7 @@ use crate::{peers, values};
 #[command(override_usage = "udpxctl push [OPTIONS] FILE... HOST[:DEST]", after_help = PUSH_EXAMPLES)]
 pub(crate) struct PushArgs {
     /// Files, then the destination: HOST, HOST:path beneath the default root, or HOST:/ROOT/path; a path that ends in
-    /// / is a directory, and the file goes inside
+    /// / is a directory, and the file goes inside. HOST is a ticket (or @FILE with one), a name or an address
     #[arg(required = true, value_names = ["FILE", "HOST[:DEST]"], num_args = 1..)]
     pub(crate) places: Vec<OsString>,
     /// One more destination; may be given several times. Each is a job of its own
@@ -89,7 +89,7 @@ pub(crate) struct LsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  udpxctl ping bob -c 10 -i 200ms")]
 pub(crate) struct PingArgs {
-    /// A peer's name, a DNS name or an address
+    /// A ticket (or @FILE with one), a peer's name, a DNS name or an address
     #[arg(value_name = "HOST")]
     pub(crate) host: OsString,
     #[command(flatten)]

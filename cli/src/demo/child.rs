@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use udpxd::Code;
+use udpxd::{Code, Credential};
 
 use crate::failure::Failure;
 use crate::peers::{self, Target};
@@ -64,7 +64,12 @@ impl Child {
     /// The child as a place to push to.
     pub(super) fn target(&self) -> Result<Target, Failure> {
         let key = peers::key(&self.key).map_err(|_| broken("it does not say its key"))?;
-        Ok(Target { name: "the receiver".into(), addresses: vec![self.address], key })
+        Ok(Target {
+            name: "the receiver".into(),
+            addresses: vec![self.address],
+            key,
+            credential: Credential::None,
+        })
     }
 
     /// Lets it end, and returns what else it printed.

@@ -34,7 +34,7 @@ pub(crate) fn destination(path: &Path, is_directory: bool) -> Result<Local, Fail
 /// A place at a peer.
 pub(crate) fn place(remote: &Remote, reach: &Reach) -> Place {
     Place {
-        host: remote.host.clone(),
+        host: remote.host.to_string(),
         port: (reach.port != udpxd::config::PORT).then_some(reach.port),
         key: reach.peer_key.as_ref().map(identity::key_text),
         root: remote.root.clone(),

@@ -3,7 +3,9 @@
 
 pub(crate) mod daemon;
 pub(crate) mod fake_daemon;
+pub(crate) mod host;
 pub(crate) mod schema;
+pub(crate) mod two;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};

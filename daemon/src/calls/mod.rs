@@ -24,13 +24,14 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use udpx_proto::handshake::PublicKey;
+use udpx_proto::handshake::{Credential, PublicKey};
 use udpx_proto::{Code, RatePolicy};
 
 pub(crate) use self::ask::{Echoes, ListAsk};
 pub use self::ask::{PING_BYTES_MAX, PING_BYTES_MIN, Ping, PingSummary};
 pub(crate) use self::errand::{Cx, Errand};
 pub(crate) use self::files::File;
+pub(crate) use self::progress::Progress;
 pub(crate) use self::pull::Fetching;
 pub use self::pull::PullFile;
 pub(crate) use self::push::Offering;
@@ -47,6 +48,8 @@ pub struct Way {
     pub addresses: Vec<SocketAddr>,
     /// The peer's key.
     pub peer: PublicKey,
+    /// What the two share beside the peer's key: nothing, or a ticket of the peer's.
+    pub credential: Credential,
     /// How fast this end sends.
     pub policy: RatePolicy,
     /// File data goes unencrypted if the peer allows it.
@@ -69,6 +72,7 @@ impl Way {
             host: String::new(),
             addresses,
             peer,
+            credential: Credential::None,
             policy: RatePolicy::Adaptive,
             plain: false,
             gso: true,

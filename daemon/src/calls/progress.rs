@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 /// Bytes written at the receiver over time.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// Recent moments and the bytes at them.
     recent: VecDeque<(Instant, u64)>,
 }
 
 impl Progress {
     /// Takes note of the bytes so far; returns bits a second over the last moments.
-    pub(super) fn rate_bps(&mut self, now: Instant, bytes: u64) -> u64 {
+    pub(crate) fn rate_bps(&mut self, now: Instant, bytes: u64) -> u64 {
         // A file that begins anew takes its bytes back.
         if self.recent.back().is_some_and(|&(_, last)| last > bytes) {
             self.recent.clear();

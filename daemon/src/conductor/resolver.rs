@@ -14,6 +14,7 @@ use crate::config::{PORT, Peer};
 use crate::identity;
 use crate::report::JobError;
 use crate::storage::Bell;
+use crate::ticket::Ticket;
 
 /// Whom a user means.
 #[derive(Clone, Debug)]
@@ -30,13 +31,18 @@ impl Host {
     /// Finds a host among the peers, or takes it as a name or an address where its key is given.
     ///
     /// # Errors
-    /// Nobody knows its key, or that which was given is none.
+    /// Nobody knows its key, or that which was given is none; or it is a ticket, which is a secret of the user's that the
+    /// table of jobs would keep and show.
     pub(super) fn find(
         peers: &[Peer],
         name: &str,
         port: Option<u16>,
         key: Option<&str>,
     ) -> Result<Self, ErrorReport> {
+        if Ticket::is_meant(name) {
+            let remedy = "Give it to udpxctl: it uses tickets in its own process.";
+            return Err(report(Code::Usage, "A daemon takes no tickets.", remedy));
+        }
         let peer = peers.iter().find(|peer| peer.name == name).or_else(|| {
             // An address finds its peer too.
             let has = |peer: &&Peer| peer.address.as_ref().is_some_and(|address| address.host == name);
@@ -162,6 +168,9 @@ mod tests {
         let unknown = find("carol", None, None).unwrap_err();
         assert!(unknown.code == 78 && unknown.remedy.contains("--peer-key"), "{unknown}");
         assert_eq!(find("bob", None, Some("nonsense")).unwrap_err().code, 2);
+        let ticket = include_str!("../ticket/golden.txt").trim();
+        let refused = find(ticket, None, Some(&key)).unwrap_err();
+        assert!(refused.code == 2 && !refused.to_string().contains(&ticket[..20]), "{refused}");
     }
 
     #[test]

@@ -276,7 +276,7 @@ const STAGING_MIN: u64 = 16 << 20;
 const STAGING_MAX: u64 = 64 << 30;
 pub(crate) const RECEIVE_BUFFER: usize = 8 << 20;
 /// Jumbo frames, and loopback's larger MTU only where it is asked for.
-const MTU_MAX: u16 = 9000;
+pub(crate) const MTU_MAX: u16 = 9000;
 
 #[cfg(test)]
 mod tests {

@@ -340,7 +340,10 @@ fn notice(report: Report) -> Notice {
         | Report::File { .. }
         | Report::Answer { .. }
         | Report::Quiet { .. }
-        | Report::Ended { .. }) => return Notice::Call(other),
+        | Report::Ended { .. }
+        // No daemon has given tickets away.
+        | Report::Barred { .. }
+        | Report::Arriving { .. }) => return Notice::Call(other),
     }))
 }
 

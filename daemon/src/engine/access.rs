@@ -174,10 +174,11 @@ impl Peers {
 }
 
 impl Engine {
-    /// Replaces the peers. Sessions of those who lost something are closed; the others go on, with what they won.
+    /// Replaces the peers. Sessions of those who lost something are closed; the others go on, with what they won, and
+    /// those that a ticket opened.
     pub(super) fn admit(&mut self, peers: Peers, now: Time) {
         for driver in self.associations.iter_mut().flatten().filter_map(Association::driver) {
-            if let Peer::Known(access) = &driver.peer {
+            if let (Peer::Known(access), None) = (&driver.peer, &driver.guest) {
                 match peers.find(&access.key) {
                     Some(new) if new.allows(access) => driver.peer = Peer::Known(new.clone()),
                     Some(_) => driver.close(Code::TryAgain, "What you may do here has changed.", now),

@@ -4,7 +4,7 @@
 //! for its lane opens, and has no effect before: keys are derived, but there is no session.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use udpx_proto::handshake::{Accept, Established, FirstPacket, Incoming, is_hello};
 use udpx_proto::session::RatePolicy;
@@ -13,6 +13,7 @@ use udpx_proto::{Session, Time};
 use super::Engine;
 use super::association::Association;
 use super::driver::{Driver, Peer, Place};
+use super::tickets::Door;
 
 /// A handshake that we answered.
 pub(crate) struct HalfOpen {
@@ -34,9 +35,10 @@ impl Engine {
         let Some(lane) = self.new_lane(index) else { return };
         let incoming = Incoming { from, datagram, lane };
         let mut answer = Vec::new();
-        let Self { acceptor, random, config, .. } = self;
+        let Self { acceptor, random, config, tickets, .. } = self;
         let Some(acceptor) = acceptor else { return };
-        let accept = acceptor.handle_hello(now, incoming, &config.peers, random, &mut answer);
+        let door = Door { peers: &config.peers, tickets };
+        let accept = acceptor.handle_hello(now, incoming, &door, random, &mut answer);
         if let Some(wire) = self.wires[wire].as_mut()
             && !answer.is_empty()
         {
@@ -65,31 +67,35 @@ impl Engine {
             if !proof.proves(now, datagram) {
                 return;
             }
-            let peer = established.peer;
-            if self.peers().find(&peer).is_none() {
-                self.limit_strangers();
-            }
         }
         let Some(Association::HalfOpen(half)) = self.associations[index as usize].take() else { return };
         let HalfOpen { established, wire, from, began, .. } = *half;
         let peer_key = established.peer;
-        let (peer, plain) = match self.peers().find(&peer_key) {
-            Some(access) => (Peer::Known(access.clone()), access.plain),
-            None => (Peer::Unknown { config_name: self.peers().config_name.clone() }, false),
+        let (peer, guest) = match &established.ticket {
+            Some(ticket) => match self.tickets.enter(ticket, peer_key, SystemTime::now()) {
+                Ok((access, guest)) => (Peer::Known(access), Some(guest)),
+                Err(text) => (Peer::Barred { text }, None),
+            },
+            None => match self.peers().find(&peer_key) {
+                Some(access) => (Peer::Known(access.clone()), None),
+                None => (Peer::Unknown { config_name: self.peers().config_name.clone() }, None),
+            },
         };
-        let plain = plain && established.peer_params.plain_ok;
+        let plain = matches!(&peer, Peer::Known(access) if access.plain) && established.peer_params.plain_ok;
         let mut config =
             self.session_config(&established, from, RatePolicy::Adaptive, plain, self.params.mtu_max);
         config.initial_rtt =
             now.saturating_since(began).clamp(Duration::from_micros(50), Duration::from_secs(1));
-        if matches!(peer, Peer::Unknown { .. }) {
+        if peer.is_stranger() {
+            self.limit_strangers();
             // Nothing of theirs is to be staged, not even what comes with the packet that proves who they are.
             config.staging_budget = 0;
         }
         let born = self.tags.last();
         let place = Place { key: self.next_key(), wire, to: Some(from), address: from, born };
         let session = Session::new(config, established, now);
-        let driver = Driver::new(session, &place, peer, peer_key, now);
+        let mut driver = Driver::new(session, &place, peer, peer_key, now);
+        driver.guest = guest;
         self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
     }
 
@@ -97,7 +103,7 @@ impl Engine {
     fn limit_strangers(&mut self) {
         let strangers =
             self.associations.iter().enumerate().filter_map(|(index, association)| match association {
-                Some(Association::Open(driver)) if matches!(driver.peer, Peer::Unknown { .. }) => {
+                Some(Association::Open(driver)) if driver.peer.is_stranger() => {
                     Some((driver.key, index as u32))
                 }
                 _ => None,
@@ -130,6 +136,6 @@ impl Engine {
 pub(super) const HALF_OPEN: Duration = Duration::from_secs(10);
 /// Answered handshakes that may wait at once; each is a few hundred bytes.
 const HALF_OPEN_MAX: usize = 1024;
-/// Sessions at once with keys that are not configured here; each only waits until its refusal has been told. With the
+/// Sessions at once with keys that are not configured here, or tickets that are of no use; each only waits until its refusal has been told. With the
 /// half-open ones they leave most of the table of lanes to the peers.
 const STRANGERS_MAX: usize = 256;

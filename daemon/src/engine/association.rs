@@ -148,6 +148,7 @@ impl Engine {
             }
         }
         self.end_unplaced(now);
+        self.rouse_superseded();
         self.tell_tally();
     }
 

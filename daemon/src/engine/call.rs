@@ -44,11 +44,11 @@ impl Opening {
     fn failure(&self, now: Time) -> Option<Failure> {
         let address = self.connect.address;
         if self.refused {
-            let text = format!(
-                "Nothing listens on UDP port {} of {}: start udpxd there.",
-                address.port(),
-                address.ip()
-            );
+            let remedy = match self.has_ticket() {
+                true => "; the command that printed the ticket has ended: run it again there for a new one.",
+                false => ": start udpxd there.",
+            };
+            let text = format!("Nothing listens on UDP port {} of {}{remedy}", address.port(), address.ip());
             return Some(Failure::new(Code::Unreachable, text));
         }
         if self.incompatible {
@@ -65,11 +65,22 @@ impl Opening {
                 format!("{address} speaks versions {versions:?} of the protocol; this machine speaks 1.");
             return Some(Failure::new(Code::Protocol, text));
         }
+        let causes = match self.has_ticket() {
+            true => {
+                "the command that printed the ticket still runs there, that the ticket is not a used or expired one"
+            }
+            false => "udpxd runs there, that the key is right",
+        };
+        let port = address.port();
         let text = format!(
-            "{address} does not answer: check that udpxd runs there, that the key is right, and that no firewall stops UDP port {}.",
-            address.port()
+            "{address} does not answer: check that {causes}, and that no firewall stops UDP port {port}."
         );
         Some(Failure::new(Code::Unreachable, text))
+    }
+
+    /// Whether a ticket is to open it.
+    fn has_ticket(&self) -> bool {
+        matches!(self.connect.credential, Credential::Ticket(_))
     }
 
     /// Whether it uses that socket.
@@ -116,7 +127,7 @@ impl Engine {
             let config = InitiatorConfig {
                 local: &self.config.identity,
                 remote: connect.peer,
-                credential: Credential::None,
+                credential: connect.credential.clone(),
                 params,
                 lane,
             };

@@ -19,6 +19,7 @@ use super::numbers::Numbers;
 use super::report::{Connect, Outbox, Report, SessionKey};
 use super::sources::Sources;
 use super::staging::{Staging, StagingPool};
+use super::tickets::Guest;
 use super::workers::Queue;
 use crate::identity::OsRandom;
 use crate::report::{Row, SessionCounters, SessionTally, SocketReport};
@@ -79,6 +80,15 @@ pub(crate) enum Peer {
     Known(Arc<Access>),
     /// Somebody opened it who has no rights here.
     Unknown { config_name: String },
+    /// Somebody opened it by a ticket that they cannot use.
+    Barred { text: String },
+}
+
+impl Peer {
+    /// Whether it has no rights here, not even to memory.
+    pub(super) fn is_stranger(&self) -> bool {
+        matches!(self, Self::Unknown { .. } | Self::Barred { .. })
+    }
 }
 
 /// A session and what belongs to it.
@@ -91,6 +101,8 @@ pub(crate) struct Driver {
     pub(crate) address: SocketAddr,
     pub(crate) peer: Peer,
     pub(crate) peer_key: PublicKey,
+    /// The ticket that opened it, if one did: its rights are those of the known peer.
+    pub(super) guest: Option<Guest>,
     pub(crate) staging: Staging,
     pub(crate) sources: Sources,
     /// Tags up to this one belong to whoever had our index before.
@@ -160,6 +172,7 @@ impl Driver {
             address,
             peer,
             peer_key,
+            guest: None,
             staging: Staging::default(),
             sources: Sources::default(),
             born,
@@ -208,6 +221,7 @@ impl Driver {
 
     /// Everything that may have become possible: sources, messages, credit.
     pub(crate) fn pump(&mut self, cx: &mut Cx<'_>) {
+        self.make_way(cx);
         for at in 0..self.puts.len() {
             self.with_put(at, cx, Put::pump);
         }
@@ -221,6 +235,18 @@ impl Driver {
             self.send_mail(cx);
         }
         self.end_lingering(cx);
+    }
+
+    /// Of one file that is let in, whoever began later to put it does.
+    fn make_way(&mut self, cx: &mut Cx<'_>) {
+        if self.is_superseded() {
+            self.session.close(cx.now, Code::Refused, "You put the file in another session instead.");
+        }
+    }
+
+    /// Whether it is to make way.
+    pub(super) fn is_superseded(&self) -> bool {
+        !self.takes.is_empty() && self.guest.as_ref().is_some_and(|guest| guest.is_superseded(self.key))
     }
 
     fn send_mail(&mut self, cx: &mut Cx<'_>) {
@@ -290,11 +316,19 @@ impl Driver {
             }
             Peer::Unknown { config_name } => {
                 let key = crate::identity::key_text(&self.peer_key);
-                let text = format!(
-                    "This machine does not know your key. On it, add to {config_name}: [[peer]] name = \"...\" key = \"{key}\""
-                );
+                let text = match config_name.is_empty() {
+                    true => "This machine lets in only those who have a ticket.".to_owned(),
+                    false => format!(
+                        "This machine does not know your key. On it, add to {config_name}: [[peer]] name = \"...\" key = \"{key}\""
+                    ),
+                };
                 self.session.close(cx.now, Code::Refused, &text);
                 cx.outbox.push(Report::Unknown { key: self.peer_key, from: self.address });
+            }
+            Peer::Barred { text } => {
+                let (from, text) = (self.address, text.clone());
+                self.session.close(cx.now, Code::Refused, &text);
+                cx.outbox.push(Report::Barred { from, text });
             }
         }
     }
@@ -399,8 +433,11 @@ impl Driver {
     /// What it is to be told.
     pub(super) fn place(&self, root: &str, right: Right) -> Result<take::Place, Failure> {
         match &self.peer {
-            Peer::Known(access) => access.place(root, right),
-            Peer::Server { .. } | Peer::Unknown { .. } => {
+            Peer::Known(access) => match &self.guest {
+                Some(guest) => guest.place(access, root, right),
+                None => access.place(root, right),
+            },
+            Peer::Server { .. } | Peer::Unknown { .. } | Peer::Barred { .. } => {
                 Err(Failure::new(Code::Refused, "This end of the session has no files for others."))
             }
         }
@@ -470,7 +507,7 @@ impl Driver {
         let name = match &self.peer {
             Peer::Server { .. } => "",
             Peer::Known(access) if self.session.is_confirmed() => &access.name,
-            Peer::Known(_) | Peer::Unknown { .. } => return None,
+            Peer::Known(_) | Peer::Unknown { .. } | Peer::Barred { .. } => return None,
         };
         let received = self.incoming.iter().flatten().count();
         let streams = received + self.puts.iter().map(Put::streams).sum::<usize>();
@@ -481,6 +518,9 @@ impl Driver {
     /// Gives everything back. What is unfinished will not be finished.
     pub(crate) fn dismantle(mut self, socket: SocketReport, cx: &mut Cx<'_>) {
         let failure = self.end.take().unwrap_or_else(|| Failure::new(Code::Done, "The session was closed."));
+        if failure.code == Code::Done {
+            self.guest.iter().for_each(Guest::on_finished);
+        }
         let lost = Failure::new(
             Code::TryAgain,
             format!("The session with {} ended: {}", self.address, failure.text),
@@ -512,7 +552,7 @@ impl Driver {
                     counters: Box::new(SessionCounters::of(&stats)),
                 });
             }
-            Peer::Known(_) | Peer::Unknown { .. } => {}
+            Peer::Known(_) | Peer::Unknown { .. } | Peer::Barred { .. } => {}
         }
     }
 }

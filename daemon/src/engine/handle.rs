@@ -17,6 +17,7 @@ use super::driver::Tags;
 use super::lanes::LaneTable;
 use super::report::{COMMANDS_MAX, Command, Outbox, REPORTS_MAX, Report};
 use super::staging::StagingPool;
+use super::tickets::Tickets;
 use super::transmit::Shipper;
 use super::workers::Workers;
 use super::{Engine, TIMER, WAKER, bell};
@@ -142,6 +143,7 @@ impl EngineHandle {
             workers,
             random,
             tags: Tags::default(),
+            tickets: Tickets::default(),
             last_key: 0,
             commands: command_inbox,
             outbox: Outbox::new(report_sender, config.bell.clone()),

@@ -9,7 +9,7 @@ use udpx_proto::{Code, RequestId, StreamId, Time};
 
 use super::access::Right;
 use super::driver::{Cx, Driver, Peer, Tags};
-use super::report::Report;
+use super::report::{Pulse, Report};
 use crate::report::{FileSummary, Row};
 use crate::storage::blocks::Block;
 use crate::storage::part::Part;
@@ -35,7 +35,14 @@ impl Driver {
             return;
         }
         let place = self.place(&message.root, Right::Write);
-        if let Err(failure) = place.and_then(|place| self.begin_take(index, message, &place, cx)) {
+        let begun = place.and_then(|place| {
+            let busy = !self.takes.is_empty();
+            match &self.guest {
+                Some(guest) => self.begin_take(index, &guest.put(self.key, message, busy)?, &place, cx),
+                None => self.begin_take(index, message, &place, cx),
+            }
+        });
+        if let Err(failure) = begun {
             self.report_refusal(&message.path, failure.clone(), cx);
             self.refuse(message.request, failure);
             self.forget(message.request, cx);
@@ -200,6 +207,19 @@ impl Driver {
         {
             self.tell_fetching(file, at, before, after, cx);
         }
+        if before != after {
+            self.tell_arriving(at, after.1, cx);
+        }
+    }
+
+    /// Whoever gave a ticket away waits for what comes of it, as if they had asked for the file.
+    fn tell_arriving(&self, at: usize, written: u64, cx: &mut Cx<'_>) {
+        if let (Some(_), Peer::Known(access)) = (&self.guest, &self.peer) {
+            let (take, peer, pulse) =
+                (&self.takes[at], access.name.clone(), Pulse::of(&self.session.stats()));
+            let (path, size) = (take.shown(), take.size());
+            cx.outbox.push(Report::Arriving { peer, path, written, size, pulse });
+        }
     }
 
     /// A file that we asked for is under way.
@@ -244,6 +264,9 @@ impl Driver {
             Some(_) => return self.end_fetching(request, outcome, rows, cx),
             None => outcome,
         };
+        if let (Outcome::Done { .. } | Outcome::Skipped { .. }, Some(guest)) = (&outcome, &mut self.guest) {
+            guest.on_moved();
+        }
         let Peer::Known(access) = &self.peer else { return };
         let peer = access.name.clone();
         let file = |path, bytes, digest, skipped, reread_bytes| FileSummary {

@@ -34,6 +34,7 @@ mod sources;
 mod staging;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tickets;
 mod transmit;
 mod wire;
 pub(crate) mod workers;
@@ -57,6 +58,7 @@ use self::driver::{Cx, Tags};
 use self::lanes::LaneTable;
 use self::report::{Command, Outbox, SessionKey};
 use self::staging::StagingPool;
+use self::tickets::Tickets;
 use self::transmit::Shipper;
 use self::wire::Wire;
 use self::workers::Workers;
@@ -93,6 +95,7 @@ pub(crate) struct Engine {
     workers: Workers,
     random: OsRandom,
     tags: Tags,
+    tickets: Tickets,
     last_key: SessionKey,
     commands: Receiver<Command>,
     outbox: Outbox,
@@ -227,6 +230,7 @@ impl Engine {
                     }
                 }
                 Ok(Command::Admit(peers)) => self.admit(peers, now),
+                Ok(Command::Invite(grant)) => self.invite(*grant),
                 Ok(Command::Stop) => self.stop(now),
                 Err(crossbeam_channel::TryRecvError::Empty) => return,
                 // Whoever held the other end is gone: nobody can want anything any more.

@@ -92,6 +92,9 @@ impl Driver {
         act: impl FnOnce(&mut Put, &mut PutCx<'_>) -> Option<News>,
     ) {
         let Some(news) = self.with_put(at, cx, act) else { return };
+        if let (News::Done { .. }, Some(guest)) = (&news, &mut self.guest) {
+            guest.on_moved();
+        }
         match &self.puts[at].spec.cause {
             Cause::Offered(Offer { file, .. }) => self.tell(*file, news, cx),
             Cause::Asked => self.tell_sent(&self.puts[at], news, cx),

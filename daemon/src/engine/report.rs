@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
-use udpx_proto::handshake::PublicKey;
+use udpx_proto::handshake::{Credential, PublicKey};
 use udpx_proto::messages::{IfExists, ListEntries};
 use udpx_proto::{Code, RatePolicy, SessionStats};
 
 use super::access::Peers;
+use super::tickets::Grant;
 use crate::report::{FileSummary, SessionCounters, SocketReport, Tally, Traffic};
 use crate::storage::Bell;
 use crate::transfer::Failure;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Close { session: SessionKey, code: Code, text: String },
     /// From now on these may write here, and nobody else.
     Admit(Peers),
+    /// From now on this ticket opens sessions.
+    Invite(Box<Grant>),
     /// Close all sessions and end the thread.
     Stop,
 }
@@ -79,6 +82,8 @@ pub(crate) struct Connect {
     pub(crate) tag: u64,
     pub(crate) address: SocketAddr,
     pub(crate) peer: PublicKey,
+    /// What the two share beside the peer's key: nothing, or a ticket of the peer's.
+    pub(crate) credential: Credential,
     pub(crate) policy: RatePolicy,
     pub(crate) plain: bool,
     /// Segmentation offload, where the engine has it.
@@ -116,6 +121,8 @@ pub(crate) enum Report {
     Arrived { session: SessionKey, peer: String, from: SocketAddr },
     /// An unknown key knocked.
     Unknown { key: PublicKey, from: SocketAddr },
+    /// Somebody showed a ticket that they cannot use, and was told why.
+    Barred { from: SocketAddr, text: String },
     /// A peer's session is over.
     Left {
         session: SessionKey,
@@ -127,6 +134,8 @@ pub(crate) enum Report {
     },
     /// What a listening engine has counted, once a second.
     Tally(Box<Tally>),
+    /// Bytes of a file that the holder of a ticket puts are written here.
+    Arriving { peer: String, path: PathBuf, written: u64, size: u64, pulse: Pulse },
     /// A file arrived and is durable.
     Received { peer: String, file: FileSummary },
     /// A file will not arrive.
@@ -151,7 +160,13 @@ pub(crate) enum Answer {
 impl Report {
     /// Whether it may be left out when nobody keeps up: the next one of its kind says more.
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Quiet { .. } | Self::Tally(_) | Self::File { news: News::Progress { .. }, .. })
+        matches!(
+            self,
+            Self::Quiet { .. }
+                | Self::Tally(_)
+                | Self::Arriving { .. }
+                | Self::File { news: News::Progress { .. }, .. }
+        )
     }
 }
 

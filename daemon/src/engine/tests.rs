@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use udpx_proto::handshake::Credential;
 use udpx_proto::messages::IfExists;
 use udpx_proto::{Code, RatePolicy};
 use udpx_udp::Errno;
@@ -62,6 +63,7 @@ impl Pair {
             tag: 1,
             address,
             peer,
+            credential: Credential::None,
             policy,
             plain,
             gso: true,

@@ -55,7 +55,7 @@ pub enum How {
 /// A place at a peer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Remote {
-    /// A ticket, a peer's name, a DNS name or an address (without brackets).
+    /// A peer's name, a DNS name or an address (without brackets).
     pub host: String,
     /// UDP port, if it is not the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -30,7 +30,8 @@ pub trait Directory {
     /// The key shared with this peer; `None` is the same as zeros.
     fn psk(&self, peer: &PublicKey) -> Option<Psk>;
 
-    /// The secret of an open invitation; `None` if it is unknown, spent or expired.
+    /// The secret of an invitation; `None` if it is unknown. That of one which is spent or expired may be given for a
+    /// while: whoever holds the secret can then be told so, in the session that it opens.
     fn ticket(&self, id: &TicketId) -> Option<Psk>;
 
     /// Whether this very peer may be offered unencrypted BULK packets; it takes `Params::plain_ok` too.

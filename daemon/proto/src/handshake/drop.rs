@@ -13,7 +13,7 @@ drop_reasons! {
         Mac = "handshake-mac", "A wrong MAC: damaged, or the sender does not know the receiver's public key.";
         Lane = "handshake-lane", "For a handshake with another lane id.";
         Pattern = "handshake-pattern", "An unknown Noise pattern.";
-        Ticket = "handshake-ticket", "An unknown, spent or expired ticket.";
+        Ticket = "handshake-ticket", "A ticket that is not known here.";
         Noise = "handshake-noise", "The Noise message does not open: wrong keys, or damaged.";
         Params = "handshake-params", "The parameters do not decode or make no sense.";
         Echo = "cookie-echo", "A COOKIE for another HELLO than the one last sent.";

@@ -239,14 +239,11 @@ impl Jobs {
 
     /// The daemon ends: what runs is stopped, to go on with the next daemon. True once nothing runs any more.
     pub(in crate::conductor) fn park(&mut self, cx: &mut Cx<'_>) -> bool {
-        let moving = |job: &super::Job| !matches!(job.phase, Phase::Rest);
-        let running: Vec<u64> = self.table.iter().filter(|(_, job)| moving(job)).map(|(&id, _)| id).collect();
-        for &id in &running {
+        for id in self.active.clone() {
             self.stop(id, Then::Park, cx);
         }
-        // A run that has been stopped wants to be driven to its end.
-        let due = self.table.values().filter_map(super::Job::run).any(|run| !run.is_over());
-        !due
+        // A run that was stopped wants to be driven to its end.
+        self.active.is_empty()
     }
 }
 

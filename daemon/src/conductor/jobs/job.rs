@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use udpx_control::schema::{JobReport, JobState, Phase as Stage};
 
-use crate::calls::{Errand, Run};
+use crate::calls::Run;
 use crate::conductor::clients::Address;
-use crate::jobs::ledger::{Sequence, unix_ms};
+use crate::jobs::ledger::unix_ms;
 use crate::jobs::record::JobRecord;
 use crate::samples::Samples;
 
@@ -17,8 +17,6 @@ use crate::samples::Samples;
 pub(super) struct Job {
     pub(super) record: JobRecord,
     pub(super) phase: Phase,
-    /// Until it is on the disk: up to where that must be, and who waits for word.
-    pub(super) unkept: Option<(Sequence, Address)>,
     /// Who hears what happens.
     pub(super) watchers: Vec<Address>,
     /// Files that came as descriptors, by their source.
@@ -77,7 +75,6 @@ impl Job {
         Self {
             record,
             phase: Phase::Rest,
-            unkept: None,
             watchers: Vec::new(),
             handed: HashMap::new(),
             next_try: None,
@@ -130,12 +127,10 @@ impl Job {
         .collect()
     }
 
-    /// When something is due for it.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// When it wants to be tried again, or given up.
+    pub(super) fn alarm(&self) -> Option<Instant> {
         let active = !self.record.state.is_ended();
-        let end = self.give_up_at.filter(|_| active);
-        let run = self.run().map(Errand::deadline);
-        self.next_try.into_iter().chain(end).chain(run).min()
+        self.next_try.into_iter().chain(self.give_up_at.filter(|_| active)).min()
     }
 
     /// It has as much time as it likes.

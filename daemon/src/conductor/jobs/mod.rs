@@ -21,7 +21,7 @@ mod start;
 mod submit;
 mod tell;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -71,6 +71,12 @@ pub(super) struct Cx<'a> {
 pub(super) struct Jobs {
     ledger: Ledger,
     table: BTreeMap<u64, Job>,
+    /// Those of them with something under way: few, while the table may be long.
+    active: BTreeSet<u64>,
+    /// Jobs that are not on the disk yet: up to where that must be, and who waits for word.
+    unkept: BTreeMap<u64, (Sequence, Address)>,
+    /// When the first of them wants to be tried again, or given up.
+    alarm: Option<Instant>,
     limits: Limits,
     rates: Rates,
     /// Who follows all jobs, and of which user; of all users if `None`.
@@ -99,6 +105,9 @@ impl Jobs {
         let mut jobs = Self {
             ledger,
             table: BTreeMap::new(),
+            active: BTreeSet::new(),
+            unkept: BTreeMap::new(),
+            alarm: Some(now),
             limits,
             rates: Rates::default(),
             followers: Vec::new(),
@@ -160,8 +169,8 @@ impl Jobs {
 
     /// A report of the engine; gives back one that is no job's.
     pub(super) fn on_report(&mut self, report: Report, cx: &mut Cx<'_>) -> Option<Report> {
-        let owner = self.table.iter().find(|(_, job)| job.run().is_some_and(|run| run.link().owns(&report)));
-        let Some((&id, _)) = owner else { return Some(report) };
+        let owner = self.runs().find(|(_, run)| run.link().owns(&report));
+        let Some(id) = owner.map(|(job, _)| job.record.id) else { return Some(report) };
         let (fresh, ended) =
             (matches!(report, Report::Connected { .. }), matches!(report, Report::Ended { .. }));
         self.with_run(id, cx, |run, cx| run.on_report(report, cx));
@@ -173,22 +182,32 @@ impl Jobs {
 
     /// The job whose session this is, and what its user calls the peer.
     pub(super) fn of_session(&self, session: u64) -> Option<(u64, &str)> {
-        let is = |job: &&Job| job.run().is_some_and(|run| run.link().session() == Some(session));
-        self.table.values().find(is).map(|job| (job.record.id, job.record.host.as_str()))
+        let mut runs = self.runs();
+        let (job, _) = runs.find(|(_, run)| run.link().session() == Some(session))?;
+        Some((job.record.id, job.record.host.as_str()))
+    }
+
+    /// The jobs that run.
+    fn runs(&self) -> impl Iterator<Item = (&Job, &calls::Run)> {
+        let active = self.active.iter().filter_map(|id| self.table.get(id));
+        active.filter_map(|job| Some((job, job.run()?)))
+    }
+
+    /// Something is due for a job then.
+    fn wake_at(&mut self, at: Instant) {
+        self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at)));
     }
 
     /// Does what is due.
     pub(super) fn due(&mut self, cx: &mut Cx<'_>) {
-        let due: Vec<u64> = self
-            .table
-            .iter()
-            .filter(|(_, job)| job.run().is_some_and(|run| cx.now >= run.deadline()))
-            .map(|(&id, _)| id)
-            .collect();
+        let due = self.runs().filter(|(_, run)| cx.now >= run.deadline());
+        let due: Vec<u64> = due.map(|(job, _)| job.record.id).collect();
         for id in due {
             self.with_run(id, cx, Errand::due);
         }
-        self.check_times(cx);
+        if self.alarm.is_some_and(|at| cx.now >= at) {
+            self.check_times(cx);
+        }
         if std::mem::take(&mut self.stirred) {
             self.start_queued(cx);
         }
@@ -200,8 +219,8 @@ impl Jobs {
 
     /// When something is due.
     pub(super) fn deadline(&self) -> Instant {
-        let jobs = self.table.values().filter_map(Job::deadline);
-        jobs.chain([self.prune_at]).min().unwrap_or(self.prune_at)
+        let runs = self.runs().map(|(_, run)| run.deadline());
+        runs.chain(self.alarm).fold(self.prune_at, Instant::min)
     }
 
     /// How many there are of each kind.

@@ -20,7 +20,7 @@ impl Jobs {
     /// Tells each session what it may move.
     pub(super) fn share_rates(&mut self, cx: &mut Cx<'_>) {
         let mut with_peer: HashMap<&str, u64> = HashMap::new();
-        let running = || self.table.values().filter_map(|job| Some((job, job.run()?.link().session()?)));
+        let running = || self.runs().filter_map(|(job, run)| Some((job, run.link().session()?)));
         let mut count = 0u64;
         for (job, _) in running() {
             *with_peer.entry(&job.record.host).or_default() += 1;

@@ -40,6 +40,7 @@ impl Jobs {
                 late.push(id);
             }
         }
+        self.alarm = self.table.values().filter_map(Job::alarm).filter(|&at| at > cx.now).min();
         for id in late {
             self.stop(id, Then::GiveUp, cx);
         }
@@ -49,12 +50,15 @@ impl Jobs {
     pub(super) fn start_queued(&mut self, cx: &mut Cx<'_>) {
         let mut running = 0;
         let mut of_user = std::collections::HashMap::<u32, u32>::new();
-        for job in self.table.values().filter(|job| !matches!(job.phase, Phase::Rest)) {
+        for job in self.active.iter().filter_map(|id| self.table.get(id)) {
             running += 1;
             *of_user.entry(job.record.uid).or_default() += 1;
         }
         let queued = |job: &Job| {
-            job.record.state == JobState::Queued && job.unkept.is_none() && matches!(job.phase, Phase::Rest)
+            let id = job.record.id;
+            job.record.state == JobState::Queued
+                && !self.unkept.contains_key(&id)
+                && !self.active.contains(&id)
         };
         let queued: Vec<(u64, u32)> =
             self.table.iter().filter(|(_, job)| queued(job)).map(|(&id, job)| (id, job.record.uid)).collect();
@@ -86,6 +90,7 @@ impl Jobs {
                 let asked = cx.resolver.ask(Asker::Job(id), host);
                 if asked {
                     job.phase = Phase::Resolving;
+                    self.active.insert(id);
                     job.record.started_unix_ms.get_or_insert_with(unix_ms);
                     self.set_state(id, JobState::Running, cx);
                 }
@@ -107,6 +112,7 @@ impl Jobs {
             return;
         }
         job.phase = Phase::Rest;
+        self.active.remove(&id);
         let run = resolved.found.and_then(|addresses| {
             let way = way(job, &resolved.host, addresses);
             let sources = job.pending();
@@ -119,6 +125,7 @@ impl Jobs {
         match run {
             Ok(phase) => {
                 job.phase = phase;
+                self.active.insert(id);
                 self.with_run(id, cx, Errand::due);
             }
             // A name that was good once will be so again.
@@ -171,6 +178,7 @@ impl Jobs {
         }
         let (bytes, total) = (job.bytes(), job.total());
         let Phase::Moving { run, then, .. } = std::mem::replace(&mut job.phase, Phase::Rest) else { return };
+        self.active.remove(&id);
         let was_up = run.link().was_up();
         (job.record.bytes, job.record.total) = (bytes, total.or(job.record.total));
         let outcome = run.into_outcome();
@@ -226,6 +234,7 @@ impl Jobs {
         job.record.retries += 1;
         job.record.error = Some(error_of(failed));
         job.next_try = Some(cx.now + pause);
+        self.wake_at(cx.now + pause);
         let next_try_unix_ms = Some(unix_ms() + pause.as_millis() as u64);
         let text = format!("{}; trying again in {} s", failed.text, pause.as_secs());
         self.tell(id, calls::Event::Retry { text }, cx);
@@ -270,6 +279,7 @@ impl Jobs {
             }
             phase @ (Phase::Rest | Phase::Resolving) => {
                 *phase = Phase::Rest;
+                self.active.remove(&id);
                 self.after(id, then, cx);
             }
         }

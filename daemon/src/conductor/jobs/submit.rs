@@ -169,11 +169,10 @@ impl Jobs {
             job.watchers.push(from);
             cx.lending.on_offer(from.client, from.request, who.uid, &[(id, uid)], cx.now)?;
         }
+        job.alarm().into_iter().for_each(|at| self.wake_at(at));
         self.table.insert(id, job);
         let sequence = self.save(id);
-        if let Some(job) = self.table.get_mut(&id) {
-            job.unkept = Some((sequence, from));
-        }
+        self.unkept.insert(id, (sequence, from));
         Ok(())
     }
 
@@ -201,22 +200,23 @@ impl Jobs {
 
     /// The ledger has written something: who waited for it is told that the job is accepted.
     pub(super) fn accept_durable(&mut self, cx: &mut Cx<'_>) {
-        for (&id, job) in &mut self.table {
-            let kept = |&mut (sequence, _): &mut (_, Address)| self.ledger.is_durable(sequence);
-            let Some((_, from)) = job.unkept.take_if(kept) else { continue };
-            match job.record.options.detach {
-                true => cx.out.done(from, Reply::Accepted { job: id }),
-                false => cx.out.ok(from, Reply::Accepted { job: id }),
+        let Self { unkept, table, ledger, .. } = self;
+        unkept.retain(|&id, &mut (sequence, from)| {
+            let kept = ledger.is_durable(sequence);
+            if kept && let Some(job) = table.get(&id) {
+                match job.record.options.detach {
+                    true => cx.out.done(from, Reply::Accepted { job: id }),
+                    false => cx.out.ok(from, Reply::Accepted { job: id }),
+                }
+                self.stirred = true;
             }
-            self.stirred = true;
-        }
+            !kept
+        });
     }
 
     /// The ledger cannot write: jobs that are not on the disk are no jobs.
     pub(super) fn refuse_unkept(&mut self, failing: &str, cx: &mut Cx<'_>) {
-        let unkept = |(&id, job): (&u64, &Job)| job.unkept.map(|(_, from)| (id, from));
-        let unkept: Vec<_> = self.table.iter().filter_map(unkept).collect();
-        for (id, from) in unkept {
+        for (id, (_, from)) in std::mem::take(&mut self.unkept) {
             let text = format!("The job cannot be kept: {failing}");
             cx.out.refuse(from, error(Code::Io, text, "See the system's log on this machine."));
             self.table.remove(&id);

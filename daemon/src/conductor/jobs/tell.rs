@@ -72,7 +72,7 @@ impl Jobs {
     pub(super) fn tell_state(&mut self, id: u64, cx: &mut Cx<'_>) {
         let Some(job) = self.table.get(&id) else { return };
         // Whoever asked for a job knows that it is queued.
-        if job.unkept.is_none() && job.record.state != JobState::Running {
+        if !self.unkept.contains_key(&id) && job.record.state != JobState::Running {
             self.publish(id, &Event::Job(Box::new(job.report())), cx);
         } else {
             let event = Event::Job(Box::new(job.report()));
