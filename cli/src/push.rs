@@ -152,10 +152,8 @@ impl Pushing {
         let args = &self.args;
         let sources: Vec<Local> =
             self.sources.iter().map(|path| order::source(path)).collect::<Result<_, _>>()?;
-        // What is not there cannot be lent, and the daemon will say so of that file alone.
-        let there = sources.iter().filter(|source| source.bytes.is_some());
         let lent = Lent {
-            sources: there.map(|source| source.path.clone().into()).collect(),
+            sources: sources.iter().map(|source| source.path.clone().into()).collect(),
             destinations: Vec::new(),
         };
         let destinations = vec![order::place(destination, &args.reach)];

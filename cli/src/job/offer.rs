@@ -4,7 +4,7 @@
 //! them by a vault-offer, on a connection and a thread of its own.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -35,9 +35,7 @@ impl Offer {
     /// # Errors
     /// What is to be lent is not there, or the system has no thread left.
     pub(super) fn start(socket: &Path, job: u64, lent: &Lent) -> Result<Self, Failure> {
-        // What was removed meanwhile is told when the job asks for it.
-        let sources: Vec<PathBuf> = lent.sources.iter().filter(|source| source.exists()).cloned().collect();
-        let lender = Lender::new(&sources, &lent.destinations)?;
+        let lender = Lender::new(&lent.sources, &lent.destinations)?;
         let (stop, leave) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (stopped, left, socket) = (stop.clone(), leave.clone(), socket.to_owned());
         let (tell_taken, taken) = mpsc::channel::<()>();
