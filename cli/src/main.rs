@@ -43,6 +43,7 @@ mod several;
 mod show;
 mod stats;
 mod table;
+mod trace;
 mod units;
 mod values;
 mod version;

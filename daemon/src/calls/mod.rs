@@ -38,6 +38,7 @@ pub(crate) use self::push::Offering;
 pub use self::push::PushFile;
 pub(crate) use self::run::Run;
 use crate::report::{FileSummary, JobError, Traffic};
+use crate::trace::Tracer;
 
 /// Whom to call, and how.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ pub struct Way {
     pub connect_timeout: Duration,
     /// How long to go on without any answer after the last one.
     pub give_up_after: Duration,
+    /// Hears of every packet.
+    pub trace: Option<Tracer>,
 }
 
 impl Way {
@@ -79,6 +82,7 @@ impl Way {
             mtu_max: 9000,
             connect_timeout: Duration::from_secs(10),
             give_up_after: Duration::from_secs(60),
+            trace: None,
         }
     }
 }
