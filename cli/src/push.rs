@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use udpx_control::client::Client;
-use udpx_control::schema::{self, Local};
+use udpx_control::schema::{self, How, Local};
 use udpxd::Code;
 
 use crate::agent::Lent;
@@ -173,10 +173,9 @@ impl Pushing {
                 sources.push(order::source(path)?);
             }
         }
-        // What is not there cannot be lent, and the daemon will say so of that file alone.
-        let there = sources.iter().filter(|source| source.bytes.is_some());
+        let lent_ones = sources.iter().filter(|source| source.how == How::Vault);
         let lent = Lent {
-            sources: there.map(|source| source.path.clone().into()).collect(),
+            sources: lent_ones.map(|source| source.path.clone().into()).collect(),
             destinations: Vec::new(),
         };
         let destinations = vec![order::place(destination, &args.reach)];
