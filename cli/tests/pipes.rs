@@ -349,3 +349,31 @@ fn a_pipe_of_which_something_is_gone_is_not_sent_with_a_hole() {
     assert!(begin.elapsed() < Duration::from_secs(20) && !lab.there("out").exists());
     drop(stdin);
 }
+
+#[test]
+fn a_disk_that_fills_up_ends_a_pipe_cleanly() {
+    let lab = Lab::new();
+    let mount = |program: &str, words: &[&str]| {
+        let ran = Command::new(program).args(words).arg(lab.there.path()).stderr(Stdio::null()).status();
+        ran.is_ok_and(|status| status.success())
+    };
+    if !mount("mount", &["-t", "tmpfs", "-o", "size=8m", "udpx-test"]) {
+        println!(
+            "SKIPPED a_disk_that_fills_up_ends_a_pipe_cleanly: needs root, to mount a file system of 8 MiB"
+        );
+        return;
+    }
+    // The daemon has opened the directory below it.
+    let mut lab = lab;
+    lab.restart();
+    let ran = lab.push(&random(60 * MIB), "push - 127.0.0.1:out");
+    let left: Vec<_> = fs::read_dir(lab.there.path()).unwrap().collect();
+    let small = lab.push(&random(2 * MIB), "push - 127.0.0.1:out");
+    drop(lab.daemon.take());
+    let unmounted = Command::new("umount").arg("-l").arg(lab.there.path()).status().unwrap();
+    assert!(unmounted.success());
+    assert_eq!(ran.code, 73, "{ran:?}");
+    assert!(ran.stderr.contains("ree some space"), "{ran:?}");
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(small.code, 0, "there is room again: {small:?}");
+}
