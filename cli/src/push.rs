@@ -112,7 +112,7 @@ impl Pushing {
         let deadline = self.args.job.deadline.map(|time| Deadline::start(time, cancel.clone()));
         let push = Push {
             way: Way { trace, ..way },
-            files: match self.sources.iter().map(stdio::file).collect() {
+            files: match self.sources.iter().map(|source| stdio::file(source)).collect() {
                 Ok(files) => files,
                 Err(failure) => return watcher.give_up(failure),
             },

@@ -65,9 +65,9 @@ pub(crate) fn pushed(
 ///
 /// # Errors
 /// There is no standard input.
-pub(crate) fn file(path: &PathBuf) -> Result<PushFile, Failure> {
+pub(crate) fn file(path: &Path) -> Result<PushFile, Failure> {
     if !is_meant(path) {
-        return Ok(PushFile::Path(path.clone()));
+        return Ok(PushFile::Path(path.to_path_buf()));
     }
     let descriptor = open(std::io::stdin(), "standard input")?;
     Ok(PushFile::Open { name: Vec::new(), descriptor })
