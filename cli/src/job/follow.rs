@@ -4,6 +4,7 @@
 //! itself again; only then does the command give up, and says how to go on.
 
 use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -79,12 +80,17 @@ impl Follower<'_> {
     ///
     /// # Errors
     /// The daemon refuses it, the user ends it, or the daemon has gone and does not come back.
-    pub(crate) fn request(mut self, client: Client, command: Command) -> Result<End, Failure> {
+    pub(crate) fn request(
+        mut self,
+        client: Client,
+        command: Command,
+        descriptors: &[OwnedFd],
+    ) -> Result<End, Failure> {
         let lender = match &self.lent {
             Some(lent) => Some(Lender::new(&lent.sources, &lent.destinations)?),
             None => None,
         };
-        self.run(client, command, lender)
+        self.run(client, command, descriptors, lender)
     }
 
     /// A job that is there.
@@ -92,7 +98,7 @@ impl Follower<'_> {
     /// # Errors
     /// As [`Self::request`].
     pub(crate) fn watch(mut self, client: Client, job: u64) -> Result<End, Failure> {
-        self.run(client, Watch { job: Some(job) }.into(), None)
+        self.run(client, Watch { job: Some(job) }.into(), &[], None)
     }
 
     /// The same, after it has been resumed; this process offers itself to it if it has something to lend.
@@ -110,15 +116,22 @@ impl Follower<'_> {
         if self.state.offer.is_none() {
             self.offer(job)?;
         }
-        self.run(client, Watch { job: Some(job) }.into(), None)
+        self.run(client, Watch { job: Some(job) }.into(), &[], None)
     }
 
-    fn run(&mut self, client: Client, command: Command, lender: Option<Lender>) -> Result<End, Failure> {
+    fn run(
+        &mut self,
+        client: Client,
+        command: Command,
+        descriptors: &[OwnedFd],
+        lender: Option<Lender>,
+    ) -> Result<End, Failure> {
         let (mut client, mut command, mut lender) = (client, command, lender);
+        let mut descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         self.state.heard = Some(Instant::now());
         loop {
             let each = |step| self.step(step);
-            let error = match drive(&mut client, command, &[], lender.as_ref(), each) {
+            let error = match drive(&mut client, command, &descriptors, lender.as_ref(), each) {
                 Ok(lend::End::Done(Reply::Job { job, stats })) => {
                     if self.state.has_gap || self.wants_samples {
                         return End::ask(&mut client, job.job);
@@ -135,6 +148,7 @@ impl Follower<'_> {
             client = self.find_again(job, &error)?;
             self.offer(job)?;
             command = Watch { job: Some(job) }.into();
+            descriptors.clear();
         }
     }
 

@@ -1,5 +1,7 @@
 //! A push or a pull through a daemon, from its request to its outcome.
 
+use std::os::fd::OwnedFd;
+
 use udpx_control::client::Client;
 use udpx_control::schema::Command;
 
@@ -14,6 +16,8 @@ use crate::watcher::Watcher;
 pub(crate) struct Order {
     pub(crate) command: Command,
     pub(crate) lent: Lent,
+    /// What goes with the command, in the order that it says.
+    pub(crate) descriptors: Vec<OwnedFd>,
     /// The job over time is wanted at its end.
     pub(crate) wants_samples: bool,
 }
@@ -38,7 +42,7 @@ pub(crate) fn run(
         wants_samples: order.wants_samples,
         state: Progress::default(),
     };
-    match follower.request(client, order.command) {
+    match follower.request(client, order.command, &order.descriptors) {
         Ok(end) => end.outcome(watcher),
         Err(failure) => watcher.give_up(failure),
     }
