@@ -44,6 +44,7 @@ mod show;
 mod stats;
 mod stdio;
 mod table;
+mod trace;
 mod units;
 mod values;
 mod version;

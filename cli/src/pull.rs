@@ -21,6 +21,7 @@ use crate::names::Names;
 use crate::push::{finish, finish_on, needs_daemon};
 use crate::remote::Remote;
 use crate::run::{Outcome, Pull, Way};
+use crate::trace::{self, Tracing};
 use crate::watcher::Watcher;
 use crate::{escape, jsonl, plot, stdio};
 
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
         .and(drawn)
     };
     match engine::choose(&args.through, &args.reach, &[&from], needs_daemon(&args.job), output)? {
+        Engine::Daemon(_) if args.trace.is_some() => Err(trace::needs_no_daemon()),
         Engine::Daemon(client) => {
             let order = order(args, &sources, &into)?;
             if args.job.detach {
@@ -81,8 +83,9 @@ fn into_here(
         path: source.path,
         destination: into.place_for(name),
     };
+    let (trace, tracing) = Tracing::begin(args.trace.as_deref())?;
     let pull = Pull {
-        way,
+        way: Way { trace, ..way },
         files: sources.into_iter().zip(names).map(file).collect(),
         if_exists: args.if_exists,
         umask: umask(),
@@ -90,10 +93,10 @@ fn into_here(
     let cancel = interrupt.flag();
     let deadline = args.job.deadline.map(|time| Deadline::start(time, cancel.clone()));
     let outcome = pull.run_watched(watcher, cancel);
-    Ok(match deadline {
+    Ok(tracing.finish(match deadline {
         Some(deadline) => deadline.name(outcome),
         None => outcome,
-    })
+    }))
 }
 
 /// What a daemon is asked for.

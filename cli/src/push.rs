@@ -22,6 +22,7 @@ use crate::names::Names;
 use crate::progress::Board;
 use crate::remote::Remote;
 use crate::run::{Outcome, Push, Way};
+use crate::trace::{self, Tracing};
 use crate::watcher::{self, Watcher};
 use crate::{escape, events, jsonl, plot, say, several, stdio, table};
 
@@ -39,6 +40,7 @@ pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
     let hosts: Vec<&Host> = destinations.iter().map(|destination| &destination.host).collect();
     let needs = needs_daemon(&push.args.job);
     match engine::choose(&push.args.through, &push.args.reach, &hosts, needs, output)? {
+        Engine::Daemon(_) if push.args.trace.is_some() => Err(trace::needs_no_daemon()),
         Engine::Daemon(client) => push.through_daemon(*client, &destinations),
         Engine::Here => {
             push.to_all(&destinations, |destination, watcher| push.in_this_process(destination, watcher))
@@ -102,10 +104,14 @@ impl Pushing {
             Ok(way) => way.sharing(self.args.job.policy),
             Err(failure) => return watcher.give_up(failure),
         };
+        let (trace, tracing) = match Tracing::begin(self.args.trace.as_deref()) {
+            Ok(begun) => begun,
+            Err(failure) => return watcher.give_up(failure),
+        };
         let cancel = self.interrupt.flag();
         let deadline = self.args.job.deadline.map(|time| Deadline::start(time, cancel.clone()));
         let push = Push {
-            way,
+            way: Way { trace, ..way },
             files: match self.sources.iter().map(stdio::file).collect() {
                 Ok(files) => files,
                 Err(failure) => return watcher.give_up(failure),
@@ -116,10 +122,10 @@ impl Pushing {
             if_exists: self.args.if_exists,
         };
         let outcome = push.run_watched(watcher, cancel);
-        match deadline {
+        tracing.finish(match deadline {
             Some(deadline) => deadline.name(outcome),
             None => outcome,
-        }
+        })
     }
 
     fn through_daemon(&self, client: Client, destinations: &[Remote]) -> Result<(), Failure> {
@@ -161,10 +167,8 @@ impl Pushing {
         }
         let sources: Vec<Local> =
             self.sources.iter().map(|path| order::source(path)).collect::<Result<_, _>>()?;
-        // What is not there cannot be lent, and the daemon will say so of that file alone.
-        let there = sources.iter().filter(|source| source.bytes.is_some());
         let lent = Lent {
-            sources: there.map(|source| source.path.clone().into()).collect(),
+            sources: sources.iter().map(|source| source.path.clone().into()).collect(),
             destinations: Vec::new(),
         };
         let destinations = vec![order::place(destination, &args.reach)];

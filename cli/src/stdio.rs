@@ -19,6 +19,9 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::remote::Remote;
 
+/// What standard output is called.
+pub(crate) const OUTPUT: &str = "standard output";
+
 /// Whether `-` is meant, and not a file that is called so (`./-`).
 pub(crate) fn is_meant(path: &Path) -> bool {
     path.as_os_str() == "-"
@@ -89,7 +92,19 @@ pub(crate) fn pulled(files: usize, output: Output, detach: bool) -> Result<PullT
         let text = "standard output (-) ends with this command, and --detach would go on without it";
         return wrong(text, "Leave out --detach, or pull into a file.");
     }
-    Ok(PullTo::Open(open(std::io::stdout(), "standard output")?))
+    Ok(PullTo::Open(open(std::io::stdout(), OUTPUT)?))
+}
+
+/// Standard output, for what is received.
+///
+/// # Errors
+/// Events would go there too.
+pub(crate) fn received(output: Output) -> Result<Descriptor, Failure> {
+    if output.json {
+        let text = "the events of --json and the file would both go to standard output";
+        return Err(Failure::with_remedy(Code::Usage, text, "Give the file a name: -o FILE"));
+    }
+    open(std::io::stdout(), OUTPUT)
 }
 
 /// What cannot be asked of a daemon.

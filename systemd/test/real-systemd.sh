@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The unit in a real systemd: boots Debian's in a container over an overlay of this machine's /, installs there, and works
-# with it: start, push as another user, reload, kill -9, a hung daemon, a broken configuration, stop, uninstall.
+# with it: start, push and pull as another user, jobs, roots, reload, kill -9, a hung daemon, a broken configuration, stop,
+# uninstall.
 #
 #     systemd/test/real-systemd.sh [DIR]      as root. DIR has the built programs; without it they are built first.
 #
@@ -118,7 +119,8 @@ has_new_process() { is_active && [ "$(property MainPID)" != "$1" ]; }
 expect() { [ "$2" = "$3" ] || fail "$1 is $2, not $3"; }
 mode_of() { inside stat -c '%a %U:%G' "$1"; }
 
-push() { carol udpxctl -q push "$@" --peer-key "$key"; }
+# With an engine of her own, as somebody on another machine would.
+push() { carol udpxctl -q push --no-daemon "$@" --peer-key "$key"; }
 
 # --- what it needs
 
@@ -207,7 +209,7 @@ ok
 
 begin "systemctl reload: a peer is added, a mistake is refused"
 pid=$(property MainPID)
-printf '\n[[peer]]\nname = "carol"\nkey = "%s"\n' "$(carol udpxctl key)" |
+printf '\n[[peer]]\nname = "carol"\nkey = "%s"\n' "$(carol udpxctl key --identity /home/carol/.local/state/udpx/identity.key)" |
     timeout 10 tee -a "$work/root/etc/udpx/udpxd.toml" >/dev/null
 inside systemctl reload udpxd
 says_a_restart() { inside systemctl status udpxd --no-pager | grep -q 'Status: .*restart is needed for: listen'; }
@@ -257,6 +259,70 @@ wait "$pushing" || fail "the push ended with $?"
 inside cmp /home/carol/two /var/lib/udpx/inbox/carol/two
 expect "restarts" "$(property NRestarts)" 1
 expect "unfinished files" "$(inside find /var/lib/udpx/inbox -name '.udpx-*')" ""
+ok
+
+begin "through the daemon: a user pushes to another machine and pulls from it, her home closed"
+# Bob's machine: a daemon of another user, which knows this one's key.
+inside useradd -m bob
+inside chmod 700 /home/bob /home/carol
+inside usermod -aG udpx carol
+bob() { inside setpriv --reuid bob --regid bob --init-groups env HOME=/home/bob "$@"; }
+bobkey=$(bob udpxctl key --identity /home/bob/identity)
+cat >"$work/root/home/bob/udpxd.toml" <<TOML
+listen = ["127.0.0.1:48380"]
+identity = "/home/bob/identity"
+state = "/home/bob/state"
+inbox = "/home/bob/inbox"
+control = "/home/bob/d.sock"
+[[peer]]
+name = "here"
+key = "$key"
+read = true
+list = true
+TOML
+inside chown bob:bob /home/bob/udpxd.toml
+inside systemd-run --quiet --collect --unit=bob --uid=bob udpxd run --config /home/bob/udpxd.toml
+printf '\n[[peer]]\nname = "bob"\nkey = "%s"\naddress = "127.0.0.1:48380"\n' "$bobkey" |
+    timeout 10 tee -a "$work/root/etc/udpx/udpxd.toml" >/dev/null
+inside systemctl reload udpxd
+knows_bob() { inside udpxctl peers | grep -q bob; }
+until_true knows_bob
+carol udpxctl -q push /home/carol/one bob:deep/
+inside cmp /home/carol/one /home/bob/inbox/here/deep/one
+carol udpxctl -q pull bob:deep/one /home/carol/back/
+inside cmp /home/carol/one /home/carol/back/one
+expect "the file that came back" "$(mode_of /home/carol/back/one)" "640 carol:carol"
+expect "parts in her home" "$(inside find /home/carol -name '.udpx-*')" ""
+carol udpxctl ls bob:deep | grep -q one || fail "ls does not show it"
+! bob udpxctl --socket /run/udpx/udpxd.sock jobs 2>/dev/null || fail "bob is not of the group, and is served"
+! carol udpxctl stats 2>/dev/null || fail "carol is no admin, and sees everything"
+ok
+
+begin "kill -9 of the daemon that sends: the command waits for it, and the job goes on"
+pid=$(property MainPID)
+before=$(property NRestarts)
+carol udpxctl -q push --limit 80mbit /home/carol/two bob:two &
+pushing=$!
+sleep 0.8
+inside kill -9 "$pid"
+until_true has_new_process "$pid"
+wait "$pushing" || fail "the push ended with $?"
+inside cmp /home/carol/two /home/bob/inbox/here/two
+expect "restarts" "$(property NRestarts)" "$((before + 1))"
+ok
+
+begin "root add: a place that the sandbox forbids is told with its drop-in, and works with that"
+inside install -d -o udpx -g udpx -m 2770 /srv/disk
+said=$(inside udpxctl root add disk /srv/disk 2>&1) && fail "it was added: $said"
+grep -q 'ReadWritePaths=/srv/disk' <<<"$said" || fail "no drop-in in: $said"
+inside mkdir -p /etc/systemd/system/udpxd.service.d
+printf '[Service]\nReadWritePaths=/srv/disk\n' | timeout -k 1 10 tee "$work/root/etc/systemd/system/udpxd.service.d/disk.conf" >/dev/null
+inside systemctl daemon-reload
+inside systemctl restart udpxd
+inside udpxctl root add disk /srv/disk >/dev/null
+inside systemctl restart udpxd
+inside udpxctl root list | grep -q '/srv/disk' || fail "it is forgotten"
+inside udpxctl root remove disk >/dev/null
 ok
 
 begin "a daemon that hangs is started again by the watchdog"

@@ -169,6 +169,9 @@ pub(crate) struct InboxArgs {
     /// Go on with what arrives, until Ctrl-C
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// What was received of each file, a row a stream
+    #[arg(long)]
+    pub(crate) stats: bool,
     /// Files of this peer only
     #[arg(long, value_name = "NAME")]
     pub(crate) peer: Option<String>,

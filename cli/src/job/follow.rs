@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use udpx_control::client::{Client, ClientError, SocketChoice};
-use udpx_control::schema::{Command, Event, JobState, Pause, Phase, Reply, Watch};
+use udpx_control::schema::{Command, Event, JobReport, JobState, Pause, Phase, Reply, Resume, Watch};
 use udpxd::Code;
 
 use super::end::{End, Pieces};
@@ -50,6 +50,8 @@ pub(crate) struct Progress {
     /// Some of what happened was not seen.
     has_gap: bool,
     offer: Option<Offer>,
+    /// Since when the daemon has been away.
+    lost: Option<Instant>,
     /// When the peer was heard last, or the job began to be followed.
     heard: Option<Instant>,
 }
@@ -85,12 +87,29 @@ impl Follower<'_> {
         self.run(client, command, lender)
     }
 
-    /// A job that is there, with an offer of this process if it has something to lend.
+    /// A job that is there.
     ///
     /// # Errors
     /// As [`Self::request`].
     pub(crate) fn watch(mut self, client: Client, job: u64) -> Result<End, Failure> {
-        self.offer(job)?;
+        self.run(client, Watch { job: Some(job) }.into(), None)
+    }
+
+    /// The same, after it has been resumed; this process offers itself to it if it has something to lend.
+    ///
+    /// # Errors
+    /// As [`Self::request`].
+    pub(crate) fn resume(mut self, mut client: Client, report: &JobReport) -> Result<End, Failure> {
+        let job = report.job;
+        // Before it goes on, or it would wait for what is just coming. A job that has failed takes no offer before it
+        // has been resumed.
+        if report.state != JobState::Failed {
+            self.offer(job)?;
+        }
+        ask::call(&mut client, Resume { job }, |_| {})?;
+        if self.state.offer.is_none() {
+            self.offer(job)?;
+        }
         self.run(client, Watch { job: Some(job) }.into(), None)
     }
 
@@ -128,6 +147,7 @@ impl Follower<'_> {
             }
             Step::Accepted(_) => {}
             Step::Event(event) => {
+                self.state.lost = None;
                 self.listen(&event);
                 told::tell(self.watcher, &event);
                 self.state.pieces.add(event);
@@ -249,36 +269,43 @@ impl Follower<'_> {
 
     /// Waits until the daemon, which has gone away, answers again.
     fn find_again(&mut self, job: u64, error: &ClientError) -> Result<Client, Failure> {
-        self.watcher.on_retry("the daemon has gone away; waiting for it to come back");
-        let end = Instant::now() + RESTART_TIME_MAX;
+        if self.state.lost.is_none() {
+            self.watcher.on_retry("the daemon has gone away; waiting for it to come back");
+        }
+        let end = *self.state.lost.get_or_insert_with(Instant::now) + RESTART_TIME_MAX;
         loop {
+            // One that is just being stopped answers yet, or closes what it accepts.
+            std::thread::sleep(TRY_EVERY);
             let failure = match Client::connect(&SocketChoice::path(&self.socket)) {
-                Ok(client) => return Ok(client),
+                Ok(client) if Instant::now() < end => return Ok(client),
+                Ok(_) => self.given_up(job, Code::TryAgain, error),
                 Err(now) if Instant::now() < end && is_lost(&now) => {
                     if self.interrupt.is_asked() || self.hangup.has_come() {
                         let text = format!("interrupted; job {job} is the daemon's, which is not there");
                         Failure::with_remedy(Code::Interrupted, text, self.ways_on(job))
                     } else {
-                        std::thread::sleep(TRY_EVERY);
                         continue;
                     }
                 }
-                Err(now) => {
-                    let Failure { code, .. } = ask::failed(&now);
-                    let text = format!(
-                        "the daemon has gone away and did not come back within {} s: {}",
-                        RESTART_TIME_MAX.as_secs(),
-                        ask::failed(error).text
-                    );
-                    let remedy = format!(
-                        "Start it, and job {job} goes on: systemctl start udpxd; {}",
-                        self.command("resume", job)
-                    );
-                    Failure::with_remedy(code, text, remedy)
-                }
+                Err(now) => self.given_up(job, ask::failed(&now).code, error),
             };
             return Err(failure);
         }
+    }
+
+    /// The daemon has not come back.
+    fn given_up(&self, job: u64, code: Code, error: &ClientError) -> Failure {
+        let text = format!(
+            "the daemon has gone away and did not come back within {} s: {}",
+            RESTART_TIME_MAX.as_secs(),
+            ask::failed(error).text
+        );
+        let resume = self.command("resume", job);
+        Failure::with_remedy(
+            code,
+            text,
+            format!("Start it, then have job {job} go on: systemctl start udpxd; {resume}"),
+        )
     }
 
     fn ways_on(&self, job: u64) -> String {

@@ -35,6 +35,7 @@ pub mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+mod trace;
 pub mod wire;
 
 pub use codes::Code;
@@ -49,6 +50,7 @@ pub use session::{
     StreamLimit, StreamProgress, StreamStats,
 };
 pub use time::Time;
+pub use trace::{TraceEvent, TraceKind, TraceSink, Traced};
 
 /// Randomness, injected so that a seed replays a whole simulation byte for byte.
 pub trait Random {

@@ -39,6 +39,7 @@ pub(crate) use self::push::Offering;
 pub use self::push::PushFile;
 pub(crate) use self::run::Run;
 use crate::report::{FileSummary, JobError, Traffic};
+use crate::trace::Tracer;
 
 /// Something that is open, and what messages call it.
 #[derive(Clone, Debug)]
@@ -81,6 +82,8 @@ pub struct Way {
     pub connect_timeout: Duration,
     /// How long to go on without any answer after the last one.
     pub give_up_after: Duration,
+    /// Hears of every packet.
+    pub trace: Option<Tracer>,
 }
 
 impl Way {
@@ -98,6 +101,7 @@ impl Way {
             mtu_max: 9000,
             connect_timeout: Duration::from_secs(10),
             give_up_after: Duration::from_secs(60),
+            trace: None,
         }
     }
 }

@@ -81,6 +81,7 @@ impl Pair {
             gso: true,
             mtu_max: 9000,
             timeout,
+            trace: None,
         })));
         let session = match sender.next(timeout).unwrap() {
             Some(Report::Connected { session, .. }) => session,

@@ -148,23 +148,33 @@ impl Outcomes {
     }
 }
 
+impl SourceRecord {
+    fn place(&self) -> PlaceReport {
+        PlaceReport { root: self.root.clone(), path: self.path.clone() }
+    }
+}
+
 impl JobRecord {
     /// Whether a file of it can only be opened or created with the rights of its owner, by a process of that user.
     pub(crate) fn needs_owner(&self) -> bool {
         self.destination.how.is_some() || self.sources.iter().any(|source| source.how.is_some())
     }
 
+    /// The sources that its report does not list, in pieces for an event each.
+    pub(crate) fn sources_beyond(&self) -> impl Iterator<Item = Vec<PlaceReport>> {
+        let beyond = self.sources.get(SOURCES_SHOWN_MAX..).unwrap_or_default();
+        beyond.chunks(SOURCES_SHOWN_MAX).map(|piece| piece.iter().map(SourceRecord::place).collect())
+    }
+
     /// The job as it is told, at rest: whoever runs it adds rate, round trip and loss.
     pub(crate) fn report(&self) -> JobReport {
-        let place =
-            |source: &SourceRecord| PlaceReport { root: source.root.clone(), path: source.path.clone() };
         JobReport {
             job: self.id,
             uid: self.uid,
             user: self.user.clone(),
             direction: self.direction,
             peer: self.host.clone(),
-            sources: self.sources.iter().take(SOURCES_SHOWN_MAX).map(place).collect(),
+            sources: self.sources.iter().take(SOURCES_SHOWN_MAX).map(SourceRecord::place).collect(),
             sources_total: self.sources.len() as u64,
             destination: PlaceReport {
                 root: self.destination.root.clone(),

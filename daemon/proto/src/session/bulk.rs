@@ -9,6 +9,7 @@ use crate::send::plan::{Plan, PlanKind};
 use crate::send::sent_ring::{Carried, Sent, State, Train};
 use crate::send::stream::Cut;
 use crate::time::Time;
+use crate::trace;
 use crate::wire::bulk::{BulkPrefix, OVERHEAD};
 use crate::wire::header::{Header, Kind};
 
@@ -152,6 +153,9 @@ impl Session {
         self.send.pacer.on_sent(now, wire_bytes, bps);
         self.stats.sent_trains += 1;
         self.note_sent(count, count, wire_bytes, wire_bytes);
+        if let Some(sink) = &mut self.trace {
+            trace::sent(sink.as_mut(), now, plan);
+        }
         true
     }
 

@@ -37,6 +37,7 @@ use crate::send::mtu::Mtu;
 use crate::send::pacer::Pacer;
 use crate::send::streams::SendStreams;
 use crate::time::Time;
+use crate::trace::TraceSink;
 use crate::wire::sack::SackBuilder;
 
 /// One session. See the crate's documentation for the contract of its driver.
@@ -64,6 +65,8 @@ pub struct Session {
     /// Plaintext of a packet being received.
     scratch: Vec<u8>,
     stats: SessionStats,
+    /// Hears of every packet; hardly ever there.
+    trace: Option<Box<dyn TraceSink>>,
 }
 
 /// What concerns sending, but for the lanes.
@@ -169,6 +172,7 @@ impl Session {
             last_heard: now,
             scratch: vec![0; usize::from(u16::MAX)],
             stats: SessionStats::default(),
+            trace: None,
         };
         session.add_lane((local_lane, remote_lane), now);
         session.lanes[0].usable = true;
@@ -186,6 +190,11 @@ impl Session {
         #[cfg(feature = "testing")]
         lane.sent.start_at(self.config.first_number);
         self.lanes.push(lane);
+    }
+
+    /// Has every packet from now on told to `sink`, or to nobody.
+    pub fn set_trace(&mut self, sink: Option<Box<dyn TraceSink>>) {
+        self.trace = sink;
     }
 
     /// Which end of the handshake this is.

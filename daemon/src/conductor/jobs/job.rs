@@ -12,6 +12,7 @@ use crate::conductor::clients::Address;
 use crate::jobs::ledger::unix_ms;
 use crate::jobs::record::JobRecord;
 use crate::samples::Samples;
+use crate::trace::Tracer;
 
 /// A job.
 pub(super) struct Job {
@@ -21,6 +22,8 @@ pub(super) struct Job {
     pub(super) watchers: Vec<Address>,
     /// Files that came as descriptors, by their source.
     pub(super) handed: HashMap<u32, Arc<File>>,
+    /// Its trace goes on with each of its sessions.
+    pub(super) tracer: Option<Tracer>,
     /// When it is tried again.
     pub(super) next_try: Option<Instant>,
     /// Tries in a row that came to nothing.
@@ -77,6 +80,7 @@ impl Job {
             phase: Phase::Rest,
             watchers: Vec::new(),
             handed: HashMap::new(),
+            tracer: None,
             next_try: None,
             vain: 0,
             pulse: Pulse::default(),

@@ -291,6 +291,7 @@ impl Jobs {
         job.record.ended_unix_ms = Some(unix_ms());
         job.record.error = failed.map(error_of);
         job.handed.clear();
+        job.tracer = None;
         self.set_state(id, state, cx);
         let Some(job) = self.table.get_mut(&id) else { return };
         let mut stats = job.record.stats.clone().map(Box::new);
@@ -337,6 +338,7 @@ fn way(job: &Job, host: &Host, addresses: Vec<std::net::SocketAddr>) -> Way {
         mtu_max: options.mtu.unwrap_or(usual.mtu_max),
         // Whoever is silent for longer is tried again by the job.
         give_up_after: GIVE_UP_AFTER,
+        trace: job.tracer.clone(),
         ..usual
     }
 }

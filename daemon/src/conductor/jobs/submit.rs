@@ -22,6 +22,7 @@ use crate::conductor::reports::error;
 use crate::conductor::resolver::Host;
 use crate::jobs::ledger::unix_ms;
 use crate::jobs::record::{DestinationRecord, JobRecord, Outcomes, SourceRecord};
+use crate::trace::{Trace, Tracer};
 
 impl Jobs {
     /// Somebody wants files sent.
@@ -40,7 +41,8 @@ impl Jobs {
             let text = format!("A job has one destination, and this one has {}.", push.destinations.len());
             return Err(error(Code::Usage, text, "Make a request for each of them."));
         };
-        refuse_trace(&push.options)?;
+        let mut files = files;
+        let tracer = trace(&push.options, &mut files)?;
         let sources: Vec<SourceRecord> = push.sources.iter().map(source_here).collect::<Result<_, _>>()?;
         different_names(&sources)?;
         let mut files = files.into_iter();
@@ -64,7 +66,7 @@ impl Jobs {
             },
             ..self.record(who, destination, push.options.clone())?
         };
-        self.take_in(from, who, record, handed, cx)
+        self.take_in(from, who, record, handed, tracer, cx)
     }
 
     /// Somebody wants files fetched.
@@ -76,6 +78,7 @@ impl Jobs {
         from: Address,
         who: &PeerCredentials,
         pull: &Pull,
+        mut files: Vec<OwnedFd>,
         cx: &mut Cx<'_>,
     ) -> Result<(), ErrorReport> {
         let Some(first) = pull.sources.first() else {
@@ -86,7 +89,7 @@ impl Jobs {
             let text = "The files of a job are those of one host.";
             return Err(error(Code::Usage, text, "Make a request for each host."));
         }
-        refuse_trace(&pull.options)?;
+        let tracer = trace(&pull.options, &mut files)?;
         let Local { path, how, .. } = &pull.destination;
         check_absolute(path)?;
         if *how == How::Fd {
@@ -101,7 +104,7 @@ impl Jobs {
             destination: DestinationRecord { root: String::new(), path: path.clone(), how: Some(*how) },
             ..self.record(who, first, pull.options.clone())?
         };
-        self.take_in(from, who, record, Vec::new(), cx)
+        self.take_in(from, who, record, Vec::new(), tracer, cx)
     }
 
     /// What both kinds of job have.
@@ -151,6 +154,7 @@ impl Jobs {
         who: &PeerCredentials,
         mut record: JobRecord,
         handed: Vec<(u32, Arc<File>)>,
+        tracer: Option<Tracer>,
         cx: &mut Cx<'_>,
     ) -> Result<(), ErrorReport> {
         if record.sources.is_empty() {
@@ -165,6 +169,7 @@ impl Jobs {
         let (id, detach, uid) = (record.id, record.options.detach, record.uid);
         let mut job = Job::new(record, cx.now);
         job.handed = handed.into_iter().collect();
+        job.tracer = tracer;
         if !detach {
             job.watchers.push(from);
             cx.lending.on_offer(from.client, from.request, who.uid, &[(id, uid)], cx.now)?;
@@ -226,12 +231,19 @@ impl Jobs {
     }
 }
 
-fn refuse_trace(options: &TransferOptions) -> Result<(), ErrorReport> {
-    if options.trace {
-        let text = "Traces are not in this version of udpxd.";
-        return Err(error(Code::Usage, text, "Trace a transfer without the daemon: udpxctl --no-daemon."));
-    }
-    Ok(())
+/// Begins the trace that a job wants: into the last of the descriptors that came with it.
+fn trace(options: &TransferOptions, files: &mut Vec<OwnedFd>) -> Result<Option<Tracer>, ErrorReport> {
+    let Some(file) = files.pop_if(|_| options.trace) else { return Ok(None) };
+    let checked = classify(&file).map_err(Into::into).and_then(|file| file.check_output());
+    checked.map_err(|wrong| {
+        let text = format!("The trace has nowhere to go: {wrong}");
+        error(Code::Io, text, "Pass a file or a pipe that is open for writing.")
+    })?;
+    // It writes until the last session of the job has gone.
+    let (tracer, _) = Trace::begin(file.into()).map_err(|failed| {
+        error(Code::TryAgain, format!("There is no thread for a trace: {failed}."), "Try again later.")
+    })?;
+    Ok(Some(tracer))
 }
 
 fn check_absolute(path: &Name) -> Result<(), ErrorReport> {
