@@ -43,6 +43,7 @@ mod run;
 mod several;
 mod show;
 mod stats;
+mod stdio;
 mod table;
 mod trace;
 mod units;

@@ -21,17 +21,20 @@ use crate::job::{self, order};
 use crate::names::Names;
 use crate::progress::Board;
 use crate::remote::Remote;
-use crate::run::{self, Outcome, Push, Way};
+use crate::run::{Outcome, Push, Way};
 use crate::trace::{self, Tracing};
 use crate::watcher::{self, Watcher};
-use crate::{escape, events, jsonl, plot, say, several, table};
+use crate::{escape, events, jsonl, plot, say, several, stdio, table};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
     jsonl::redirect(args.job.json_to.as_deref())?;
     let (sources, destinations) = split(&args.places, &args.to)?;
-    let names = base_names(&sources)?;
+    let names = match stdio::pushed(&sources, &destinations, args.job.detach)? {
+        Some(name) => vec![name],
+        None => base_names(&sources)?,
+    };
     destinations.iter().for_each(|destination| destination.warn_of_port(output));
     let push = Pushing { args, sources, names, output, interrupt };
     let hosts: Vec<&Host> = destinations.iter().map(|destination| &destination.host).collect();
@@ -108,7 +111,10 @@ impl Pushing {
         let deadline = self.args.job.deadline.map(|time| Deadline::start(time, cancel.clone()));
         let push = Push {
             way: Way { trace, ..way },
-            files: self.sources.iter().cloned().map(run::file).collect(),
+            files: match self.sources.iter().map(stdio::file).collect() {
+                Ok(files) => files,
+                Err(failure) => return watcher.give_up(failure),
+            },
             names: self.names.clone(),
             root: destination.root.clone(),
             path: destination.path.clone(),
@@ -155,6 +161,9 @@ impl Pushing {
     /// What a daemon is asked for.
     fn order(&self, destination: &Remote) -> Result<Order, Failure> {
         let args = &self.args;
+        if self.sources.iter().any(|source| stdio::is_meant(source)) {
+            return Err(stdio::refuse_daemon("standard input"));
+        }
         let sources: Vec<Local> =
             self.sources.iter().map(|path| order::source(path)).collect::<Result<_, _>>()?;
         let lent = Lent {
@@ -177,6 +186,16 @@ impl Pushing {
 /// Tells how a push or a pull ended; its failure is left to the caller. `place` is what stands before the paths of the
 /// files, a host and a colon.
 pub(crate) fn finish(outcome: Outcome, place: &str, output: Output) -> Result<(), Failure> {
+    finish_on(say, outcome, place, output)
+}
+
+/// The same, where `tell` writes the table.
+pub(crate) fn finish_on(
+    tell: impl FnOnce(&str) -> Result<(), Failure>,
+    outcome: Outcome,
+    place: &str,
+    output: Output,
+) -> Result<(), Failure> {
     let Outcome { summary, failure, tags, .. } = outcome;
     let told = summary.map_or(Ok(()), |summary| {
         // One last event only: where something failed it is the error, and the files were told one by one.
@@ -185,7 +204,7 @@ pub(crate) fn finish(outcome: Outcome, place: &str, output: Output) -> Result<()
             fields.extend(tags);
             jsonl::emit_last("summary", fields)?;
         }
-        if output.json || output.quiet { Ok(()) } else { say(&table::summary(place, &summary)) }
+        if output.json || output.quiet { Ok(()) } else { tell(&table::summary(place, &summary)) }
     });
     failure.map_or(told, Err)
 }
@@ -221,11 +240,6 @@ fn base_names(sources: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut names = Names::default();
     for source in sources {
         let shown = escape::path(source);
-        if source.as_os_str() == "-" {
-            let text = "this version does not push standard input";
-            let remedy = "Write it into a file and push that, or give ./- for a file that is called so.";
-            return Err(Failure::with_remedy(Code::Usage, text, remedy));
-        }
         if source.is_dir() {
             let remedy = format!("This version pushes files. Pack it first: tar cf NAME.tar {shown}");
             return Err(Failure::with_remedy(Code::Usage, format!("{shown} is a directory"), remedy));
@@ -253,7 +267,6 @@ mod tests {
     fn base_names_differ() {
         assert_eq!(names(&["/x/a", "b"]), Ok(vec![b"a".to_vec(), b"b".to_vec()]));
         assert!(names(&["/x/a", "y/a"]).is_err_and(|failure| failure.text.contains("both be called a")));
-        assert!(names(&["-"]).is_err_and(|failure| failure.text.contains("standard input")));
         assert!(names(&["/x/.."]).is_err() && names(&["/"]).is_err() && names(&[""]).is_err());
     }
 

@@ -63,7 +63,8 @@ pub struct OpenStream {
     pub request: RequestId,
     /// First byte in the file.
     pub start: u64,
-    /// One past the last byte; `None` for a pipe, until [`super::Session::finish_stream`].
+    /// One past the last byte; `None` for a pipe, until [`super::Session::finish_stream`]. No chunk of such a stream
+    /// crosses a [`crate::BLOCK`] boundary, so its blocks need not lie side by side in memory.
     pub end: Option<u64>,
     /// Share of the session's rate relative to its other streams, at least 1.
     pub weight: u16,
