@@ -49,7 +49,6 @@ pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
         .and(drawn)
     };
     match engine::choose(&args.through, &args.reach, &[&from], needs_daemon(&args.job), output)? {
-        Engine::Daemon(_) if args.trace.is_some() => Err(trace::needs_no_daemon()),
         Engine::Daemon(client) => {
             let order = order(args, &sources, &into)?;
             if args.job.detach {
@@ -117,11 +116,13 @@ fn order(args: &PullArgs, sources: &[Remote], into: &Destination<'_>) -> Result<
     };
     let lent = Lent { sources: Vec::new(), destinations };
     let sources = sources.iter().map(|source| order::place(source, &args.reach)).collect();
-    let options = order::options(&args.job, &args.carrying, None, args.if_exists);
+    let trace = args.trace.as_deref();
+    let options = order::options(&args.job, (&args.carrying, None), args.if_exists, trace);
     Ok(Order {
         command: schema::Pull { sources, destination, options }.into(),
         lent,
-        passed,
+        is_piped: !passed.is_empty(),
+        descriptors: passed.into_iter().chain(trace::for_daemon(trace)?).collect(),
         wants_samples: args.plot.is_some(),
     })
 }

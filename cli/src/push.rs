@@ -40,7 +40,6 @@ pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
     let hosts: Vec<&Host> = destinations.iter().map(|destination| &destination.host).collect();
     let needs = needs_daemon(&push.args.job);
     match engine::choose(&push.args.through, &push.args.reach, &hosts, needs, output)? {
-        Engine::Daemon(_) if push.args.trace.is_some() => Err(trace::needs_no_daemon()),
         Engine::Daemon(client) => push.through_daemon(*client, &destinations),
         Engine::Here => {
             push.to_all(&destinations, |destination, watcher| push.in_this_process(destination, watcher))
@@ -179,11 +178,14 @@ impl Pushing {
             destinations: Vec::new(),
         };
         let destinations = vec![order::place(destination, &args.reach)];
-        let options = order::options(&args.job, &args.sending.carrying, args.sending.rate, args.if_exists);
+        let trace = args.trace.as_deref();
+        let how = (&args.sending.carrying, args.sending.rate);
+        let options = order::options(&args.job, how, args.if_exists, trace);
         Ok(Order {
             command: schema::Push { sources, destinations, options }.into(),
             lent,
-            passed,
+            is_piped: !passed.is_empty(),
+            descriptors: passed.into_iter().chain(trace::for_daemon(trace)?).collect(),
             wants_samples: args.plot.is_some(),
         })
     }

@@ -41,7 +41,6 @@ pub(crate) fn run(args: ResumeArgs, output: Output) -> Result<(), Failure> {
         pauses: true,
         timeout: None,
         lent,
-        passed: Vec::new(),
         wants_samples: false,
         is_piped: false,
         state: Progress::of(job),

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +20,9 @@ use crate::escape;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::remote::Remote;
+
+/// What standard output is called.
+pub(crate) const OUTPUT: &str = "standard output";
 
 /// Whether `-` is meant, and not a file that is called so (`./-`).
 pub(crate) fn is_meant(path: &Path) -> bool {
@@ -91,43 +94,48 @@ pub(crate) fn pulled(files: usize, output: Output, detach: bool) -> Result<PullT
         let text = "standard output (-) ends with this command, and --detach would go on without it";
         return wrong(text, "Leave out --detach, or pull into a file.");
     }
-    Ok(PullTo::Open(open(std::io::stdout(), "standard output")?))
+    Ok(PullTo::Open(open(std::io::stdout(), OUTPUT)?))
+}
+
+/// Standard output, for what is received.
+///
+/// # Errors
+/// Events would go there too.
+pub(crate) fn received(output: Output) -> Result<Descriptor, Failure> {
+    if output.json {
+        let text = "the events of --json and the file would both go to standard output";
+        return Err(Failure::with_remedy(Code::Usage, text, "Give the file a name: -o FILE"));
+    }
+    open(std::io::stdout(), OUTPUT)
 }
 
 /// Standard input as a daemon is asked to send it, and what is passed to it.
 ///
 /// # Errors
 /// There is none.
-pub(crate) fn input_of_order() -> Result<(Local, Arc<File>), Failure> {
-    let Descriptor { file, .. } = open(std::io::stdin(), "standard input")?;
-    Ok((Local { path: Name::new(*b"/dev/stdin"), how: How::Fd, bytes: None }, file))
+pub(crate) fn input_of_order() -> Result<(Local, OwnedFd), Failure> {
+    let local = Local { path: Name::new(*b"/dev/stdin"), how: How::Fd, bytes: None };
+    Ok((local, again(std::io::stdin(), "standard input")?))
 }
 
 /// Standard output as a daemon is asked to fill it, and what is passed to it.
 ///
 /// # Errors
 /// There is none.
-pub(crate) fn output_of_order() -> Result<(Local, Arc<File>), Failure> {
-    Ok((Local { path: Name::new(STDOUT.as_bytes()), how: How::Fd, bytes: None }, output()?))
+pub(crate) fn output_of_order() -> Result<(Local, OwnedFd), Failure> {
+    let local = Local { path: Name::new(*b"/dev/stdout"), how: How::Fd, bytes: None };
+    Ok((local, again(std::io::stdout(), OUTPUT)?))
 }
-
-/// Standard output once more, for whoever fills it.
-///
-/// # Errors
-/// There is none.
-pub(crate) fn output() -> Result<Arc<File>, Failure> {
-    open(std::io::stdout(), "standard output").map(|Descriptor { file, .. }| file)
-}
-
-/// What standard output is called where a path is needed, by the other end too.
-pub(crate) const STDOUT: &str = "/dev/stdout";
 
 fn open(stream: impl AsFd, shown: &str) -> Result<Descriptor, Failure> {
-    let file = stream.as_fd().try_clone_to_owned().map_err(|error| {
+    Ok(Descriptor { file: Arc::new(File::from(again(stream, shown)?)), shown: shown.into() })
+}
+
+fn again(stream: impl AsFd, shown: &str) -> Result<OwnedFd, Failure> {
+    stream.as_fd().try_clone_to_owned().map_err(|error| {
         let remedy = "Run it with one, or name a file.";
         Failure::with_remedy(Code::Usage, format!("there is no {shown}: {error}"), remedy)
-    })?;
-    Ok(Descriptor { file: Arc::new(File::from(file)), shown: shown.into() })
+    })
 }
 
 /// Says something where standard output has the data.

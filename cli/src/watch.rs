@@ -47,7 +47,6 @@ fn one(job: u64, args: WatchArgs, output: Output, interrupt: &Interrupt) -> Resu
         lent: None,
         pauses: false,
         timeout: None,
-        passed: Vec::new(),
         wants_samples: false,
         is_piped: false,
         state: Progress::of(job),

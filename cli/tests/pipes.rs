@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use support::host::Hosting;
 use support::{Home, Ran};
 use udpxd::config::{Config, Peer, Rights};
 use udpxd::daemon::Daemon;
@@ -376,4 +377,35 @@ fn a_disk_that_fills_up_ends_a_pipe_cleanly() {
     assert!(ran.stderr.contains("ree some space"), "{ran:?}");
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(small.code, 0, "there is room again: {small:?}");
+}
+
+#[test]
+fn from_pipe_to_pipe_by_a_ticket() {
+    let (there, here) = (Home::new(), Home::new());
+    let text: String = (0..9_000_000_u32).map(|line| format!("{line:x}\n")).collect();
+    fs::write(here.path().join("f"), &text).unwrap();
+    // Several streams, if nobody said that they must not be.
+    assert!(text.len() > 65 * MIB);
+    for line in ["push -", "push f --streams 4"] {
+        let host = Hosting::start(&there, "receive");
+        let mut child = here
+            .command(line.split_whitespace().chain([host.ticket.as_str()]))
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        feed(&mut child, text.clone().into_bytes());
+        let pushed = Ran::of(&child.wait_with_output().unwrap());
+        assert_eq!(pushed.code, 0, "{line}: {pushed:?}");
+        assert!(pushed.stdout.contains("standard output"), "{line}: {pushed:?}");
+        let ran = host.end();
+        assert_eq!(ran.code, 0, "{line}: {}", ran.stderr);
+        assert!(ran.stdout == text, "{line}: {} bytes came", ran.stdout.len());
+        assert!(
+            ran.stderr.contains("| udpxctl push - udpx1") && ran.stderr.contains("blake3"),
+            "{}",
+            ran.stderr
+        );
+    }
+    let ran = there.line("receive --json");
+    assert!(ran.code == 2 && ran.stdout.contains("-o FILE"), "{ran:?}");
 }

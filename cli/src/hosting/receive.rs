@@ -1,7 +1,4 @@
-//! `udpxctl receive`: one file, to standard output or with `-o` to a file.
-//!
-//! What comes to standard output goes there as it comes, so a sender that is lost half-way cannot try again: whoever
-//! reads it has the first half already.
+//! `udpxctl receive [-o FILE]`: without a file what comes goes to standard output, and all else to standard error.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,17 +13,13 @@ use crate::args::Output;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::{Board, Display, Status};
-use crate::stdio::{self, STDOUT};
-use crate::{escape, events as common, jsonl, say, units};
+use crate::{escape, events as common, jsonl, say, stdio, units};
 
 #[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
     /// The file that what comes is stored as; one that is there is replaced when all has come [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write events as JSON lines to this file, beside what is printed
-    #[arg(long, value_name = "FILE")]
-    json_to: Option<PathBuf>,
     #[command(flatten)]
     listening: Listening,
 }
@@ -34,69 +27,47 @@ pub(crate) struct ReceiveArgs {
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: ReceiveArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
-    let file = args.output.filter(|path| path.as_os_str() != "-");
-    if file.is_none() {
-        refuse_json_on_data(output)?;
-    }
-    jsonl::redirect(args.json_to.as_deref())?;
-    let (offer, path) = match &file {
-        Some(path) => (Offer::File { path: path.clone() }, path.clone()),
-        None => (Offer::Output { file: stdio::output()?, name: STDOUT.into() }, STDOUT.into()),
+    let to_file = args.output.filter(|path| !stdio::is_meant(path));
+    let is_pipe = to_file.is_none();
+    let (offer, path) = match to_file {
+        Some(path) => (Offer::File { path: path.clone() }, path),
+        None => {
+            let descriptor = stdio::received(output)?;
+            let shown = descriptor.shown.clone();
+            (Offer::Pipe(descriptor), shown)
+        }
     };
     let mut host = args.listening.start(offer)?;
-    announce(&host, &path, output);
+    announce(&host, &path, is_pipe, output);
     let display = (!output.json && !output.quiet)
         .then(|| Display::new(path.as_os_str().as_encoded_bytes(), &Board::new()));
-    let in_order = file.is_none();
-    let mut receiving =
-        Receiving { output, path, display, came: None, joined: false, told: None, in_order, begun: false };
+    let mut receiving = Receiving { output, path, display, came: None, joined: false, told: None };
     let received = receiving.run(&mut host, &interrupt);
     if let Some(display) = &mut receiving.display {
         display.finish();
     }
     let file = received?;
     drop(host);
-    if output.tells_events() {
-        jsonl::emit_last("summary", events::received(&file))?;
+    match output.json {
+        true => jsonl::emit_last("summary", events::received(&file)),
+        false if output.quiet => Ok(()),
+        false if is_pipe => stdio::say_beside(&line(&file)),
+        false => say(&line(&file)),
     }
-    match () {
-        () if output.json || output.quiet => {}
-        // Standard output is for what came.
-        () if in_order => note(&line(&file)),
-        () => say(&line(&file))?,
-    }
-    Ok(())
-}
-
-/// Data and lines of JSON cannot share standard output.
-fn refuse_json_on_data(output: Output) -> Result<(), Failure> {
-    if output.json {
-        let text = "--json writes to standard output, which is for the data here";
-        return Err(Failure::with_remedy(Code::Usage, text, "Give a file for it: --json-to FILE"));
-    }
-    Ok(())
 }
 
 /// The ticket, alone on its line, and what it is good for: on standard error, as standard output may be for data.
-fn announce(host: &Host, path: &Path, output: Output) {
-    if output.tells_events() {
-        tell_ticket(host);
-    }
+fn announce(host: &Host, path: &Path, is_pipe: bool, output: Output) {
     if output.json {
-        return;
+        return tell_ticket(host);
     }
     note(&format!("{}\n", host.ticket().text().as_str()));
-    let (what, commands) = match path.to_str() {
-        Some(STDOUT) => (
-            "One file is waited for, to go to standard output".to_owned(),
-            &["udpxctl push FILE TICKET", "COMMAND | udpxctl push - TICKET"][..],
-        ),
-        _ => (
-            format!("One file is waited for, to be {}", escape::path(path)),
-            &["udpxctl push FILE TICKET"][..],
-        ),
-    };
-    explain(host, &what, commands, output);
+    if is_pipe {
+        let what = "One file or stream is waited for, to go to standard output";
+        return explain(host, what, &["udpxctl push FILE TICKET", "COMMAND | udpxctl push - TICKET"], output);
+    }
+    let what = format!("One file is waited for, to be {}", escape::path(path));
+    explain(host, &what, &["udpxctl push FILE TICKET"], output);
 }
 
 /// What has happened so far.
@@ -110,10 +81,6 @@ struct Receiving {
     joined: bool,
     /// When progress was last told to programs.
     told: Option<Instant>,
-    /// It goes to standard output.
-    in_order: bool,
-    /// Some of it is written.
-    begun: bool,
 }
 
 impl Receiving {
@@ -152,7 +119,6 @@ impl Receiving {
                 self.note(&format!("{} was refused: {text}", from.ip()));
             }
             HostEvent::Arriving { bytes, total, rate_bps, rtt_us, loss, .. } if self.came.is_none() => {
-                self.begun |= bytes > 0;
                 let (rate, rtt) = (rate_bps as f64 / 8.0, Duration::from_micros(rtt_us));
                 self.show(&Status { bytes, total, rate, rtt, loss, syncing: bytes == total });
             }
@@ -164,11 +130,6 @@ impl Receiving {
                 let failure = Failure::from(JobError::told(code, &text));
                 if is_ours(&path, code, &text) {
                     return Err(failure);
-                }
-                if self.in_order && self.begun {
-                    let text = format!("only a part of it came, and is written: {}", failure.text);
-                    let remedy = "Do not use what was written; run the whole command again.";
-                    return Err(Failure::with_remedy(code, text, remedy));
                 }
                 self.json("file", || events::failed(&path, "in", &failure));
                 self.note(&format!("it did not come: {}; the same sender may try again", failure.text));
@@ -195,7 +156,7 @@ impl Receiving {
     }
 
     fn json(&self, event: &str, fields: impl FnOnce() -> jsonl::Fields) {
-        if self.output.tells_events() {
+        if self.output.json {
             jsonl::emit(event, fields());
         }
     }
@@ -204,8 +165,10 @@ impl Receiving {
 /// Whether it is this end that cannot have the file: another try would not help.
 fn is_ours(path: &Path, code: Code, text: &str) -> bool {
     let quoted = format!("{path:?}");
-    matches!(code, Code::NoSpace | Code::Io | Code::Bug | Code::TryAgain)
-        && text.starts_with(quoted.trim_end_matches('"'))
+    // What standard output has got cannot be taken back: whatever is said of it is the end.
+    text.contains(&quoted) && path == Path::new(stdio::OUTPUT)
+        || matches!(code, Code::NoSpace | Code::Io | Code::Bug)
+            && text.starts_with(quoted.trim_end_matches('"'))
 }
 
 fn line(file: &FileSummary) -> String {

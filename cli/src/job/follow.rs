@@ -3,11 +3,9 @@
 //! A daemon that goes away takes no job with it. It is waited for, the job is watched again, and this process offers
 //! itself again; only then does the command give up, and says how to go on.
 
-use std::fs::File;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udpx_control::client::{Client, ClientError, SocketChoice};
@@ -35,15 +33,13 @@ pub(crate) struct Follower<'a> {
     pub(crate) hangup: &'a Hangup,
     /// What this process lends to the job; nothing if it only looks on.
     pub(crate) lent: Option<Lent>,
-    /// What goes with the request: pipes, mostly.
-    pub(crate) passed: Vec<Arc<File>>,
     /// Ctrl-C pauses the job, else it only ends the following.
     pub(crate) pauses: bool,
     /// Give up when the peer is silent for so long.
     pub(crate) timeout: Option<Duration>,
     /// The job over time is wanted at its end.
     pub(crate) wants_samples: bool,
-    /// Something was passed: it cannot go on later.
+    /// It moves standard input or output: it cannot go on later.
     pub(crate) is_piped: bool,
     pub(crate) state: Progress,
 }
@@ -86,12 +82,17 @@ impl Follower<'_> {
     ///
     /// # Errors
     /// The daemon refuses it, the user ends it, or the daemon has gone and does not come back.
-    pub(crate) fn request(mut self, client: Client, command: Command) -> Result<End, Failure> {
+    pub(crate) fn request(
+        mut self,
+        client: Client,
+        command: Command,
+        descriptors: &[OwnedFd],
+    ) -> Result<End, Failure> {
         let lender = match &self.lent {
             Some(lent) => Some(Lender::new(&lent.sources, &lent.destinations)?),
             None => None,
         };
-        self.run(client, command, lender)
+        self.run(client, command, descriptors, lender)
     }
 
     /// A job that is there.
@@ -99,7 +100,7 @@ impl Follower<'_> {
     /// # Errors
     /// As [`Self::request`].
     pub(crate) fn watch(mut self, client: Client, job: u64) -> Result<End, Failure> {
-        self.run(client, Watch { job: Some(job) }.into(), None)
+        self.run(client, Watch { job: Some(job) }.into(), &[], None)
     }
 
     /// The same, after it has been resumed; this process offers itself to it if it has something to lend.
@@ -117,14 +118,18 @@ impl Follower<'_> {
         if self.state.offer.is_none() {
             self.offer(job)?;
         }
-        self.run(client, Watch { job: Some(job) }.into(), None)
+        self.run(client, Watch { job: Some(job) }.into(), &[], None)
     }
 
-    fn run(&mut self, client: Client, command: Command, lender: Option<Lender>) -> Result<End, Failure> {
+    fn run(
+        &mut self,
+        client: Client,
+        command: Command,
+        descriptors: &[OwnedFd],
+        lender: Option<Lender>,
+    ) -> Result<End, Failure> {
         let (mut client, mut command, mut lender) = (client, command, lender);
-        let passed = std::mem::take(&mut self.passed);
-        self.is_piped = !passed.is_empty();
-        let mut descriptors: Vec<_> = passed.iter().map(AsFd::as_fd).collect();
+        let mut descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         self.state.heard = Some(Instant::now());
         loop {
             let each = |step| self.step(step);

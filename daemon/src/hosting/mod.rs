@@ -15,8 +15,6 @@ mod bind;
 mod event;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +27,7 @@ use udpx_proto::messages::IfExists;
 
 use self::addresses::Address;
 pub use self::event::HostEvent;
+pub use crate::calls::Descriptor;
 use crate::calls::Progress;
 use crate::config::{self, Rights};
 use crate::engine::access::Peers;
@@ -66,7 +65,7 @@ pub struct HostConfig {
 }
 
 /// What the holder of the ticket may do.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Offer {
     /// Use a directory.
     Directory {
@@ -82,13 +81,8 @@ pub enum Offer {
         /// Its path here, in a directory that exists.
         path: PathBuf,
     },
-    /// Put one file, whose bytes go to a descriptor in their order: a pipe, a terminal, or a file from where it stands.
-    Output {
-        /// The descriptor, open for writing.
-        file: Arc<File>,
-        /// What it is called in messages, here and to the other end; a path like `/dev/stdout`.
-        name: PathBuf,
-    },
+    /// Put one file or stream, which goes to what is open already, from its first byte to its last.
+    Pipe(Descriptor),
 }
 
 impl HostConfig {
@@ -231,6 +225,14 @@ fn prepare(offer: &Offer) -> Result<(Purpose, Gives, Place, Option<OnlyFile>), J
             let gives = Gives { read: rights.read, write: rights.write, list: rights.list, once: *once };
             Ok((Purpose::Serve, gives, place, None))
         }
+        Offer::Pipe(Descriptor { file, shown }) => {
+            let outlet = Outlet::new(file.clone(), shown);
+            let outlet = outlet.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
+            let vault = Arc::new(PipeVault::new(Arc::new(outlet)));
+            let only = OnlyFile { path: shown.as_os_str().as_bytes().to_vec(), if_exists: IfExists::Replace };
+            let place = Place { vault, root: PathBuf::new() };
+            Ok((Purpose::Receive, ONE_FILE, place, Some(only)))
+        }
         Offer::File { path } => {
             let name = path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/"));
             let Some(name) = name.filter(|_| !path.is_dir()) else {
@@ -242,19 +244,10 @@ fn prepare(offer: &Offer) -> Result<(Purpose, Gives, Place, Option<OnlyFile>), J
             let only = OnlyFile { path: name.as_bytes().to_vec(), if_exists: IfExists::Replace };
             Ok((Purpose::Receive, ONE_FILE, place, Some(only)))
         }
-        Offer::Output { file, name } => {
-            let outlet = Outlet::new(file.clone(), name);
-            let outlet = outlet.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
-            let vault: Arc<dyn Vault> = Arc::new(PipeVault::new(Arc::new(outlet)));
-            let place = Place { vault, root: name.parent().unwrap_or(Path::new("/")).into() };
-            let path = name.file_name().unwrap_or(OsStr::new("stdout")).as_bytes().to_vec();
-            let only = OnlyFile { path, if_exists: IfExists::Replace };
-            Ok((Purpose::Receive, ONE_FILE, place, Some(only)))
-        }
     }
 }
 
-/// Of a ticket for one file to be put.
+/// What a ticket for one file gives.
 const ONE_FILE: Gives = Gives { read: false, write: true, list: false, once: true };
 
 fn open(path: &Path) -> Result<Place, JobError> {
