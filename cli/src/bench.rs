@@ -89,6 +89,7 @@ pub(crate) fn push(args: BenchPushArgs, output: Output) -> Result<(), Failure> {
             timeout: PATIENCE,
             sending: args.sending,
             policy: Policy::Fair,
+            trace: None,
         },
         files: vec![file],
         names: vec![name.clone()],

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use udpx_control::client::Update;
-use udpx_control::schema::{Event, Inbox, InboxEntry};
+use udpx_control::schema::{self, Event, Inbox, InboxEntry};
+use udpxd::report::Row;
 
 use crate::args::{InboxArgs, Output};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::{ask, escape, events, jsonl, say, units};
+use crate::{ask, escape, events, jsonl, say, table, units};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: InboxArgs, output: Output) -> Result<(), Failure> {
@@ -23,7 +24,7 @@ pub(crate) fn run(args: InboxArgs, output: Output) -> Result<(), Failure> {
         match responses.wait(LOOK_UP_EVERY).map_err(|error| ask::failed(&error))? {
             Some(Update::Event(Event::Inbox(entry))) => {
                 files += 1;
-                show(&entry, output)?;
+                show(&entry, args.stats, output)?;
             }
             Some(Update::Done(..)) => break,
             Some(Update::Event(_) | Update::Accepted(_)) | None => {}
@@ -38,13 +39,32 @@ pub(crate) fn run(args: InboxArgs, output: Output) -> Result<(), Failure> {
     }
 }
 
-fn show(entry: &InboxEntry, output: Output) -> Result<(), Failure> {
+fn show(entry: &InboxEntry, stats: bool, output: Output) -> Result<(), Failure> {
     if output.json {
         jsonl::emit_last("inbox", ask::fields(entry))
     } else {
         let time = jsonl::unix_time(Duration::from_millis(entry.arrived_unix_ms));
         let (peer, path) = (escape::text(&entry.peer), escape::bytes(entry.path.as_bytes()));
-        say(&format!("{time}  {peer}  {}  {path}\n", units::size(entry.bytes)))
+        say(&format!("{time}  {peer}  {}  {path}\n", units::size(entry.bytes)))?;
+        if stats && !entry.rows.is_empty() {
+            let rows: Vec<Row> = entry.rows.iter().map(row).collect();
+            say(&format!("{}\n", table::file_rows(&rows)))?;
+        }
+        Ok(())
+    }
+}
+
+fn row(row: &schema::Row) -> Row {
+    Row {
+        stream: row.stream,
+        packets: row.packets,
+        frames: row.frames,
+        wire_bytes: row.wire_bytes,
+        payload_bytes: row.payload_bytes,
+        retransmitted: row.retransmitted,
+        retransmitted_bytes: row.retransmitted_bytes,
+        duplicates: row.duplicates,
+        seconds: row.seconds,
     }
 }
 

@@ -31,7 +31,7 @@ impl Lender {
     /// Lends files for reading, and everything at and beneath the destinations. All paths are absolute.
     ///
     /// # Errors
-    /// A source that is not there or may not be read by name, a destination that cannot be reached.
+    /// A relative path, a destination that cannot be reached.
     pub(crate) fn new(sources: &[PathBuf], destinations: &[PathBuf]) -> Result<Self, Failure> {
         let vault = Vault::new(sources, destinations)?;
         let vault = Arc::new(vault);

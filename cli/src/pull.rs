@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use udpx_control::schema;
+use udpx_control::schema::{self, How};
 use udpxd::Code;
-use udpxd::embedded::PullFile;
+use udpxd::embedded::{PullFile, PullTo};
 
 use crate::agent::Lent;
 use crate::args::{Output, PullArgs, Sending};
@@ -18,11 +18,12 @@ use crate::interrupt::{Hangup, Interrupt};
 use crate::job::transfer::Order;
 use crate::job::{self, order};
 use crate::names::Names;
-use crate::push::{finish, needs_daemon};
+use crate::push::{finish, finish_on, needs_daemon};
 use crate::remote::Remote;
 use crate::run::{Outcome, Pull, Way};
+use crate::trace::{self, Tracing};
 use crate::watcher::Watcher;
-use crate::{escape, jsonl, plot};
+use crate::{escape, jsonl, plot, stdio};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
@@ -30,7 +31,10 @@ pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
     jsonl::redirect(args.job.json_to.as_deref())?;
     let (sources, destination) = split(&args.places)?;
     let names = base_names(&sources)?;
-    let into = Destination::of(&destination, names.len())?;
+    let into = match stdio::is_meant(&destination) {
+        true => Destination::Output(stdio::pulled(names.len(), output, args.job.detach)?),
+        false => Destination::of(&destination, names.len())?,
+    };
     sources.iter().for_each(|source| source.warn_of_port(output));
     let from = sources[0].host.clone();
     let host = from.to_string();
@@ -38,7 +42,11 @@ pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
     let end = |outcome: Outcome| {
         let title = format!("{} from {host}", plot::files(&names));
         let drawn = args.plot.as_ref().map_or(Ok(()), |path| outcome.plot(path, &title, true));
-        finish(outcome, "", output).and(drawn)
+        match into {
+            Destination::Output(_) => finish_on(stdio::say_beside, outcome, "", output),
+            Destination::File(_) | Destination::Directory(_) => finish(outcome, "", output),
+        }
+        .and(drawn)
     };
     match engine::choose(&args.through, &args.reach, &[&from], needs_daemon(&args.job), output)? {
         Engine::Daemon(client) => {
@@ -72,10 +80,11 @@ fn into_here(
     let file = |(source, name): (Remote, &Vec<u8>)| PullFile {
         root: source.root,
         path: source.path,
-        destination: into.path_for(name),
+        destination: into.place_for(name),
     };
+    let (trace, tracing) = Tracing::begin(args.trace.as_deref())?;
     let pull = Pull {
-        way,
+        way: Way { trace, ..way },
         files: sources.into_iter().zip(names).map(file).collect(),
         if_exists: args.if_exists,
         umask: umask(),
@@ -83,24 +92,37 @@ fn into_here(
     let cancel = interrupt.flag();
     let deadline = args.job.deadline.map(|time| Deadline::start(time, cancel.clone()));
     let outcome = pull.run_watched(watcher, cancel);
-    Ok(match deadline {
+    Ok(tracing.finish(match deadline {
         Some(deadline) => deadline.name(outcome),
         None => outcome,
-    })
+    }))
 }
 
 /// What a daemon is asked for.
 fn order(args: &PullArgs, sources: &[Remote], into: &Destination<'_>) -> Result<Order, Failure> {
+    let mut passed = Vec::new();
     let destination = match into {
         Destination::File(path) => order::destination(path, false),
         Destination::Directory(path) => order::destination(path, true),
+        Destination::Output(_) => {
+            let (local, file) = stdio::output_of_order()?;
+            passed.push(file);
+            Ok(local)
+        }
     }?;
-    let lent = Lent { sources: Vec::new(), destinations: vec![destination.path.clone().into()] };
+    let destinations = match destination.how {
+        How::Vault => vec![destination.path.clone().into()],
+        How::Fd => Vec::new(),
+    };
+    let lent = Lent { sources: Vec::new(), destinations };
     let sources = sources.iter().map(|source| order::place(source, &args.reach)).collect();
-    let options = order::options(&args.job, &args.carrying, None, args.if_exists);
+    let trace = args.trace.as_deref();
+    let options = order::options(&args.job, (&args.carrying, None), args.if_exists, trace);
     Ok(Order {
         command: schema::Pull { sources, destination, options }.into(),
         lent,
+        is_piped: !passed.is_empty(),
+        descriptors: passed.into_iter().chain(trace::for_daemon(trace)?).collect(),
         wants_samples: args.plot.is_some(),
     })
 }
@@ -165,15 +187,12 @@ enum Destination<'a> {
     File(&'a Path),
     /// Each under its own name.
     Directory(&'a Path),
+    /// One, to standard output.
+    Output(PullTo),
 }
 
 impl<'a> Destination<'a> {
     fn of(path: &'a Path, files: usize) -> Result<Self, Failure> {
-        if path.as_os_str() == "-" {
-            let remedy = "Give a file, or ./- for one that is called so.";
-            let text = "this version does not pull to standard output";
-            return Err(Failure::with_remedy(Code::Usage, text, remedy));
-        }
         if path.is_dir() || path.as_os_str().as_bytes().ends_with(b"/") {
             return Ok(Self::Directory(path));
         }
@@ -184,10 +203,11 @@ impl<'a> Destination<'a> {
         Ok(if files > 1 { Self::Directory(path) } else { Self::File(path) })
     }
 
-    fn path_for(&self, name: &[u8]) -> PathBuf {
+    fn place_for(&self, name: &[u8]) -> PullTo {
         match self {
-            Self::File(path) => path.to_path_buf(),
-            Self::Directory(path) => path.join(OsStr::from_bytes(name)),
+            Self::File(path) => path.to_path_buf().into(),
+            Self::Directory(path) => path.join(OsStr::from_bytes(name)).into(),
+            Self::Output(output) => output.clone(),
         }
     }
 }
@@ -238,7 +258,6 @@ mod tests {
         ] {
             assert!(split_texts(texts).is_err_and(|text| text.contains(what)), "{texts:?}");
         }
-        assert!(Destination::of(Path::new("-"), 1).is_err());
     }
 
     #[test]
@@ -246,10 +265,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (file, new) = (directory.path().join("file"), directory.path().join("new"));
         std::fs::write(&file, "").unwrap();
-        let to = |path: &Path, files| Destination::of(path, files).map(|into| into.path_for(b"n"));
-        assert_eq!(to(directory.path(), 1), Ok(directory.path().join("n")));
-        assert_eq!((to(&new, 1), to(&new, 2)), (Ok(new.clone()), Ok(new.join("n"))));
-        assert_eq!(to(&new.join(""), 1), Ok(new.join("n")));
-        assert!(to(&file, 1) == Ok(file.clone()) && to(&file, 2).is_err());
+        let to = |path: &Path, files| Destination::of(path, files).map(|into| into.place_for(b"n"));
+        assert_eq!(to(directory.path(), 1), Ok(directory.path().join("n").into()));
+        assert_eq!((to(&new, 1), to(&new, 2)), (Ok(new.clone().into()), Ok(new.join("n").into())));
+        assert_eq!(to(&new.join(""), 1), Ok(new.join("n").into()));
+        assert!(to(&file, 1) == Ok(file.clone().into()) && to(&file, 2).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use udpx_control::client::Client;
-use udpx_control::schema::{self, Local};
+use udpx_control::schema::{self, How, Local};
 use udpxd::Code;
 
 use crate::agent::Lent;
@@ -21,16 +21,20 @@ use crate::job::{self, order};
 use crate::names::Names;
 use crate::progress::Board;
 use crate::remote::Remote;
-use crate::run::{self, Outcome, Push, Way};
+use crate::run::{Outcome, Push, Way};
+use crate::trace::{self, Tracing};
 use crate::watcher::{self, Watcher};
-use crate::{escape, events, jsonl, plot, say, several, table};
+use crate::{escape, events, jsonl, plot, say, several, stdio, table};
 
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
     jsonl::redirect(args.job.json_to.as_deref())?;
     let (sources, destinations) = split(&args.places, &args.to)?;
-    let names = base_names(&sources)?;
+    let names = match stdio::pushed(&sources, &destinations, args.job.detach)? {
+        Some(name) => vec![name],
+        None => base_names(&sources)?,
+    };
     destinations.iter().for_each(|destination| destination.warn_of_port(output));
     let push = Pushing { args, sources, names, output, interrupt };
     let hosts: Vec<&Host> = destinations.iter().map(|destination| &destination.host).collect();
@@ -99,21 +103,28 @@ impl Pushing {
             Ok(way) => way.sharing(self.args.job.policy),
             Err(failure) => return watcher.give_up(failure),
         };
+        let (trace, tracing) = match Tracing::begin(self.args.trace.as_deref()) {
+            Ok(begun) => begun,
+            Err(failure) => return watcher.give_up(failure),
+        };
         let cancel = self.interrupt.flag();
         let deadline = self.args.job.deadline.map(|time| Deadline::start(time, cancel.clone()));
         let push = Push {
-            way,
-            files: self.sources.iter().cloned().map(run::file).collect(),
+            way: Way { trace, ..way },
+            files: match self.sources.iter().map(|source| stdio::file(source)).collect() {
+                Ok(files) => files,
+                Err(failure) => return watcher.give_up(failure),
+            },
             names: self.names.clone(),
             root: destination.root.clone(),
             path: destination.path.clone(),
             if_exists: self.args.if_exists,
         };
         let outcome = push.run_watched(watcher, cancel);
-        match deadline {
+        tracing.finish(match deadline {
             Some(deadline) => deadline.name(outcome),
             None => outcome,
-        }
+        })
     }
 
     fn through_daemon(&self, client: Client, destinations: &[Remote]) -> Result<(), Failure> {
@@ -150,19 +161,31 @@ impl Pushing {
     /// What a daemon is asked for.
     fn order(&self, destination: &Remote) -> Result<Order, Failure> {
         let args = &self.args;
-        let sources: Vec<Local> =
-            self.sources.iter().map(|path| order::source(path)).collect::<Result<_, _>>()?;
-        // What is not there cannot be lent, and the daemon will say so of that file alone.
-        let there = sources.iter().filter(|source| source.bytes.is_some());
+        let mut passed = Vec::new();
+        let mut sources: Vec<Local> = Vec::new();
+        for path in &self.sources {
+            if stdio::is_meant(path) {
+                let (local, file) = stdio::input_of_order()?;
+                passed.push(file);
+                sources.push(local);
+            } else {
+                sources.push(order::source(path)?);
+            }
+        }
+        let lent_ones = sources.iter().filter(|source| source.how == How::Vault);
         let lent = Lent {
-            sources: there.map(|source| source.path.clone().into()).collect(),
+            sources: lent_ones.map(|source| source.path.clone().into()).collect(),
             destinations: Vec::new(),
         };
         let destinations = vec![order::place(destination, &args.reach)];
-        let options = order::options(&args.job, &args.sending.carrying, args.sending.rate, args.if_exists);
+        let trace = args.trace.as_deref();
+        let how = (&args.sending.carrying, args.sending.rate);
+        let options = order::options(&args.job, how, args.if_exists, trace);
         Ok(Order {
             command: schema::Push { sources, destinations, options }.into(),
             lent,
+            is_piped: !passed.is_empty(),
+            descriptors: passed.into_iter().chain(trace::for_daemon(trace)?).collect(),
             wants_samples: args.plot.is_some(),
         })
     }
@@ -171,6 +194,16 @@ impl Pushing {
 /// Tells how a push or a pull ended; its failure is left to the caller. `place` is what stands before the paths of the
 /// files, a host and a colon.
 pub(crate) fn finish(outcome: Outcome, place: &str, output: Output) -> Result<(), Failure> {
+    finish_on(say, outcome, place, output)
+}
+
+/// The same, where `tell` writes the table.
+pub(crate) fn finish_on(
+    tell: impl FnOnce(&str) -> Result<(), Failure>,
+    outcome: Outcome,
+    place: &str,
+    output: Output,
+) -> Result<(), Failure> {
     let Outcome { summary, failure, tags, .. } = outcome;
     let told = summary.map_or(Ok(()), |summary| {
         // One last event only: where something failed it is the error, and the files were told one by one.
@@ -179,7 +212,7 @@ pub(crate) fn finish(outcome: Outcome, place: &str, output: Output) -> Result<()
             fields.extend(tags);
             jsonl::emit_last("summary", fields)?;
         }
-        if output.json || output.quiet { Ok(()) } else { say(&table::summary(place, &summary)) }
+        if output.json || output.quiet { Ok(()) } else { tell(&table::summary(place, &summary)) }
     });
     failure.map_or(told, Err)
 }
@@ -215,11 +248,6 @@ fn base_names(sources: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut names = Names::default();
     for source in sources {
         let shown = escape::path(source);
-        if source.as_os_str() == "-" {
-            let text = "this version does not push standard input";
-            let remedy = "Write it into a file and push that, or give ./- for a file that is called so.";
-            return Err(Failure::with_remedy(Code::Usage, text, remedy));
-        }
         if source.is_dir() {
             let remedy = format!("This version pushes files. Pack it first: tar cf NAME.tar {shown}");
             return Err(Failure::with_remedy(Code::Usage, format!("{shown} is a directory"), remedy));
@@ -247,7 +275,6 @@ mod tests {
     fn base_names_differ() {
         assert_eq!(names(&["/x/a", "b"]), Ok(vec![b"a".to_vec(), b"b".to_vec()]));
         assert!(names(&["/x/a", "y/a"]).is_err_and(|failure| failure.text.contains("both be called a")));
-        assert!(names(&["-"]).is_err_and(|failure| failure.text.contains("standard input")));
         assert!(names(&["/x/.."]).is_err() && names(&["/"]).is_err() && names(&[""]).is_err());
     }
 

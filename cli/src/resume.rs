@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use udpx_control::schema::{Direction, JobReport, Resume};
+use udpx_control::schema::{Direction, JobReport, PlaceReport, Resume};
 use udpxd::Code;
 
 use crate::agent::Lent;
@@ -22,11 +22,10 @@ pub(crate) fn run(args: ResumeArgs, output: Output) -> Result<(), Failure> {
     jsonl::redirect(args.json_to.as_deref())?;
     let (job, is_named) = (args.job.job, args.job.ask.socket.is_some());
     let mut client = ask::connect(args.job.ask.socket.clone())?;
-    let report = End::ask(&mut client, job)?.report;
-    let lent = lent(&report)?;
-    // An offer to a job that has failed would be refused; one that finds no offer waits until there is one.
-    change::change(args.job, Resume { job })?;
+    let End { report, sources, .. } = End::ask(&mut client, job)?;
+    let lent = lent(&report, &sources)?;
     if args.detach {
+        change::change(args.job, Resume { job })?;
         if let Some(lent) = lent {
             detach::lend(client.path(), job, &lent)?;
         }
@@ -43,9 +42,10 @@ pub(crate) fn run(args: ResumeArgs, output: Output) -> Result<(), Failure> {
         timeout: None,
         lent,
         wants_samples: false,
+        is_piped: false,
         state: Progress::of(job),
     };
-    let outcome = match follower.watch(client, job) {
+    let outcome = match follower.resume(client, &report) {
         Ok(end) => end.outcome(watcher),
         Err(failure) => watcher.give_up(failure),
     };
@@ -54,7 +54,7 @@ pub(crate) fn run(args: ResumeArgs, output: Output) -> Result<(), Failure> {
 }
 
 /// What the job needs of this user; nothing if it is somebody else's.
-fn lent(report: &JobReport) -> Result<Option<Lent>, Failure> {
+fn lent(report: &JobReport, beyond: &[PlaceReport]) -> Result<Option<Lent>, Failure> {
     if report.uid != nix::unistd::geteuid().as_raw() {
         return Ok(None);
     }
@@ -62,12 +62,12 @@ fn lent(report: &JobReport) -> Result<Option<Lent>, Failure> {
         Direction::Pull => {
             Lent { sources: Vec::new(), destinations: vec![report.destination.path.clone().into()] }
         }
-        Direction::Push if report.sources_total > report.sources.len() as u64 => {
+        Direction::Push if report.sources_total > (report.sources.len() + beyond.len()) as u64 => {
             let text = format!(
                 "job {} has {} sources, and the daemon names {} of them",
                 report.job,
                 report.sources_total,
-                report.sources.len()
+                report.sources.len() + beyond.len()
             );
             let remedy =
                 "Push the files again; those that are there already can be left by --if-exists skip.";
@@ -75,7 +75,7 @@ fn lent(report: &JobReport) -> Result<Option<Lent>, Failure> {
         }
         Direction::Push => {
             let sources: Vec<PathBuf> =
-                report.sources.iter().map(|source| source.path.clone().into()).collect();
+                report.sources.iter().chain(beyond).map(|source| source.path.clone().into()).collect();
             Lent { sources, destinations: Vec::new() }
         }
     }))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use udpx_control::schema::{Policy, Sample};
 use udpxd::embedded::{self, Call, Event, PullFile, PullRequest, PushFile, PushRequest};
 use udpxd::report::{JobError, Summary};
+use udpxd::trace::Tracer;
 use udpxd::{Code, RatePolicy, StaticSecret, identity};
 
 use crate::args::{IfExists, Output, Reach, Sending};
@@ -27,6 +28,8 @@ pub(crate) struct Way {
     pub(crate) sending: Sending,
     /// How the path is shared, where `sending` has no rate.
     pub(crate) policy: Policy,
+    /// Hears of every packet.
+    pub(crate) trace: Option<Tracer>,
 }
 
 impl Way {
@@ -40,6 +43,7 @@ impl Way {
             timeout,
             sending,
             policy: Policy::Fair,
+            trace: None,
         })
     }
 
@@ -67,6 +71,7 @@ impl Way {
         call.way.credential = self.target.credential;
         call.way.connect_timeout = self.timeout;
         call.way.give_up_after = self.timeout;
+        call.way.trace = self.trace;
         call.cancel = cancel;
         let Sending { carrying, rate } = self.sending;
         call.way.plain = carrying.plain;

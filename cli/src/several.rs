@@ -33,7 +33,8 @@ pub(crate) fn run(
     });
     let failures: Vec<Failure> = outcomes.iter().filter_map(|outcome| outcome.failure.clone()).collect();
     if let Some(failure) = Failure::of_several(&failures, hosts.len(), "hosts") {
-        return Err(failure);
+        let remedy = "Look at the errors above and repeat the command for those hosts.";
+        return Err(Failure { remedy: remedy.into(), ..failure });
     }
     let summaries = || outcomes.iter().filter_map(|outcome| outcome.summary.as_ref());
     let files: usize = summaries().map(|summary| summary.files.len()).sum();

@@ -86,6 +86,18 @@ pub(crate) fn rows(summary: &Summary) -> String {
     rest + &aligned(&lines, 1)
 }
 
+/// The table of one file, as its receiver saw it. Packets without file data are the session's, not the file's.
+pub(crate) fn file_rows(streams: &[Row]) -> String {
+    let seconds = streams.iter().map(|row| row.seconds).fold(0.0, f64::max);
+    let mut total = Row { seconds, ..Row::default() };
+    streams.iter().for_each(|row| total += row);
+    let mut lines = vec![HEAD.map(str::to_owned)];
+    let name = |row: &Row| row.stream.map_or_else(|| "-".into(), |number| number.to_string());
+    lines.extend(streams.iter().map(|row| cells(&name(row), row)));
+    lines.push(cells("total", &total));
+    aligned(&lines, 1)
+}
+
 /// Cells in columns: the first `names` of them begin, and the others end, below each other.
 pub(crate) fn aligned(lines: &[impl AsRef<[String]>], names: usize) -> String {
     let width = |column: usize| {

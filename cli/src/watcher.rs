@@ -231,6 +231,13 @@ impl Watcher {
         Outcome { tags: self.tags, ..Outcome::failed(failure) }
     }
 
+    /// The same where it may be over in a moment.
+    pub(crate) fn on_passing_state(&mut self, text: &str) {
+        if let Some(display) = &mut self.display {
+            display.show_text(text, false);
+        }
+    }
+
     fn name(&self, file: usize) -> Vec<u8> {
         self.names.get(file).cloned().unwrap_or_default()
     }

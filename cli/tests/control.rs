@@ -119,6 +119,10 @@ fn people_read_what_the_daemon_knows() {
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!("udpxctl {version}\nudpxd {version} (control schema 1, wire version 1, Linux ");
     assert!(ran.code == 0 && ran.stdout.starts_with(&expected), "{ran:?}");
+    let ran = daemon.ask("inbox --stats");
+    let rows: Vec<Vec<&str>> = ran.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    let row = |name: &str| rows.iter().find(|cells| cells.first() == Some(&name)).unwrap()[1..5].to_vec();
+    assert!(row("1") == row("total") && row("1")[3] == "10", "{ran:?}");
     let ran = daemon.ask("inbox --peer mallory");
     assert!(ran.code == 2 && ran.stderr.contains("No peer is called \"mallory\""), "{ran:?}");
     // The variable leads there as well.
@@ -132,6 +136,8 @@ fn programs_read_it_as_json() {
     daemon.push("a.txt");
     let events = daemon.ask("--json inbox").events();
     assert_eq!((&events[0]["event"], &events[0]["bytes"]), (&"inbox".into(), &10.into()));
+    let rows = events[0]["rows"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["payload_bytes"].as_u64().unwrap()).sum::<u64>(), 10);
     assert_eq!(events[1]["files"], 1);
     let events = daemon.ask("--json peers").events();
     assert_eq!((&events[0]["peer"], &events[0]["read"][0]), (&"alice".into(), &"inbox".into()));

@@ -29,6 +29,7 @@ pub mod report;
 pub mod samples;
 pub mod storage;
 pub mod ticket;
+pub mod trace;
 mod transfer;
 #[cfg(test)]
 mod unprivileged;

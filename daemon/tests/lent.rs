@@ -186,6 +186,23 @@ fn a_source_is_opened_for_reading_and_no_other_file() {
 }
 
 #[test]
+fn a_source_that_is_not_there_is_missed_when_it_is_asked_for() {
+    let (_keep, home) = place();
+    let [there, gone, other] = ["there", "gone", "other"].map(|n| home.join(n));
+    fs::write(&there, "bytes").unwrap();
+    fs::write(&other, "secret").unwrap();
+    let vault = Vault::new(&[there.clone(), gone.clone()], &[]).unwrap();
+    let open = |path: &Path| demand(Operation::Open { path: name(path) });
+    opened(&vault, &open(&there));
+    assert_eq!(failure(&vault, &open(&gone)).0, 66);
+    symlink("other", &gone).unwrap();
+    assert_ne!(failure(&vault, &open(&gone)).0, 0, "a link that somebody has planted");
+    fs::remove_file(&gone).unwrap();
+    fs::write(&gone, "here after all").unwrap();
+    opened(&vault, &open(&gone));
+}
+
+#[test]
 fn nothing_leads_out_of_a_destination() {
     let (_keep, home) = place();
     let [inside, outside] = ["in", "out"].map(|n| home.join(n));

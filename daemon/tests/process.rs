@@ -226,7 +226,7 @@ fn a_source_that_the_daemon_may_not_read_is_said() {
         files: vec![PullFile {
             root: String::new(),
             path: b"f".to_vec(),
-            destination: here.path().join("f"),
+            destination: here.path().join("f").into(),
         }],
         call: process.request("".into()).call,
         streams: None,

@@ -39,7 +39,7 @@ impl Lab {
         let path = path.as_ref().as_bytes().to_vec();
         let destination = self.here.path().join(destination);
         PullRequest {
-            files: vec![PullFile { root: String::new(), path, destination }],
+            files: vec![PullFile { root: String::new(), path, destination: destination.into() }],
             call: self.call(self.daemon.address),
             streams: None,
             if_exists: IfExists::Replace,
@@ -127,7 +127,7 @@ fn strange_names_come_and_the_umask_holds() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o4666)).unwrap();
         let path = Path::new("deep").join(name).into_os_string().into_vec();
         let destination = lab.here.path().join("new/directory").join(name);
-        request.files.push(PullFile { root: "inbox".into(), path, destination });
+        request.files.push(PullFile { root: "inbox".into(), path, destination: destination.into() });
     }
     let summary = fetch(request).0.unwrap();
     assert_eq!(summary.files.len(), strange.len());

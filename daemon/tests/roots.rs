@@ -94,8 +94,11 @@ impl Lab {
 
     fn pull(&self, root: &str, path: &str) -> Result<Vec<u8>, JobError> {
         let destination = self.here.path().join("pulled");
-        let file =
-            PullFile { root: root.into(), path: path.as_bytes().to_vec(), destination: destination.clone() };
+        let file = PullFile {
+            root: root.into(),
+            path: path.as_bytes().to_vec(),
+            destination: destination.clone().into(),
+        };
         let (call, if_exists) = (self.call(), IfExists::Replace);
         let request = PullRequest { files: vec![file], call, streams: None, if_exists, umask: 0 };
         pull(request, &mut |_| {}).map(|_| std::fs::read(&destination).unwrap())

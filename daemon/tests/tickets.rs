@@ -106,7 +106,8 @@ fn push(call: Call, files: &[&Path]) -> Result<Summary, JobError> {
 }
 
 fn pull(call: Call, path: &str, destination: PathBuf) -> Result<Summary, JobError> {
-    let file = PullFile { root: String::new(), path: path.as_bytes().to_vec(), destination };
+    let file =
+        PullFile { root: String::new(), path: path.as_bytes().to_vec(), destination: destination.into() };
     let request =
         PullRequest { files: vec![file], call, streams: None, if_exists: IfExists::Replace, umask: 0o022 };
     embedded::pull(request, &mut |_| {})

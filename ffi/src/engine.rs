@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use udpx_control::Name;
 use udpxd::conductor::reports;
-use udpxd::embedded::{self, Event, PullFile, PullRequest, PushFile, PushRequest};
+use udpxd::embedded::{self, Descriptor, Event, PullFile, PullTo, PullRequest, PushFile, PushRequest};
 use udpxd::report::{JobError, Summary};
 use udpxd::{Code, StaticSecret, identity};
 
@@ -374,7 +374,7 @@ pub unsafe extern "C" fn udpx_engine_pull_file(
             let mut call = from.call(identity, &asked)?;
             call.cancel = transfer.stop_flag();
             let request = PullRequest {
-                files: vec![PullFile { root: from.root, path: from.path, destination }],
+                files: vec![PullFile { root: from.root, path: from.path, destination: PullTo::Path(destination) }],
                 call,
                 streams: asked.streams(),
                 if_exists: asked.if_exists(),
@@ -428,5 +428,6 @@ pub(crate) unsafe fn memory<'a>(data: *const c_void, bytes: usize) -> Result<&'a
 }
 
 fn open_file(file: File, name: &[u8]) -> PushFile {
-    PushFile::Open { file: Arc::new(file), name: name.to_vec() }
+    let shown = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name));
+    PushFile::Open { name: name.to_vec(), descriptor: Descriptor { file: Arc::new(file), shown } }
 }

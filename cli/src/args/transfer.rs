@@ -31,6 +31,9 @@ pub(crate) struct PushArgs {
     /// Draw rate, round trip, loss and retransmissions over time into this file, as SVG
     #[arg(long, value_name = "FILE.svg", conflicts_with = "detach")]
     pub(crate) plot: Option<PathBuf>,
+    /// Write each packet that is sent, received, lost, doubled or dropped as a line into this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "to"])]
+    pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) job: JobOptions,
     #[command(flatten)]
@@ -62,6 +65,9 @@ pub(crate) struct PullArgs {
     /// Draw rate and round trip over time into this file, as SVG
     #[arg(long, value_name = "FILE.svg", conflicts_with = "detach")]
     pub(crate) plot: Option<PathBuf>,
+    /// Write each packet that is sent, received, lost, doubled or dropped as a line into this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["detach"])]
+    pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) job: JobOptions,
     #[command(flatten)]

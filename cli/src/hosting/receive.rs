@@ -1,4 +1,4 @@
-//! `udpxctl receive -o FILE`
+//! `udpxctl receive [-o FILE]`: without a file what comes goes to standard output, and all else to standard error.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use crate::args::Output;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::{Board, Display, Status};
-use crate::{escape, events as common, jsonl, say, units};
+use crate::{escape, events as common, jsonl, say, stdio, units};
 
 #[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
-    /// The file that what comes is stored as; one that is there is replaced when all has come
+    /// The file that what comes is stored as; one that is there is replaced when all has come [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -27,12 +27,18 @@ pub(crate) struct ReceiveArgs {
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: ReceiveArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
-    let Some(path) = args.output.filter(|path| path.as_os_str() != "-") else {
-        let text = "this version does not receive onto standard output";
-        return Err(Failure::with_remedy(Code::Usage, text, "Give a file: udpxctl receive -o FILE"));
+    let to_file = args.output.filter(|path| !stdio::is_meant(path));
+    let is_pipe = to_file.is_none();
+    let (offer, path) = match to_file {
+        Some(path) => (Offer::File { path: path.clone() }, path),
+        None => {
+            let descriptor = stdio::received(output)?;
+            let shown = descriptor.shown.clone();
+            (Offer::Pipe(descriptor), shown)
+        }
     };
-    let mut host = args.listening.start(Offer::File { path: path.clone() })?;
-    announce(&host, &path, output);
+    let mut host = args.listening.start(offer)?;
+    announce(&host, &path, is_pipe, output);
     let display = (!output.json && !output.quiet)
         .then(|| Display::new(path.as_os_str().as_encoded_bytes(), &Board::new()));
     let mut receiving = Receiving { output, path, display, came: None, joined: false, told: None };
@@ -45,16 +51,21 @@ pub(crate) fn run(args: ReceiveArgs, output: Output) -> Result<(), Failure> {
     match output.json {
         true => jsonl::emit_last("summary", events::received(&file)),
         false if output.quiet => Ok(()),
+        false if is_pipe => stdio::say_beside(&line(&file)),
         false => say(&line(&file)),
     }
 }
 
 /// The ticket, alone on its line, and what it is good for: on standard error, as standard output may be for data.
-fn announce(host: &Host, path: &Path, output: Output) {
+fn announce(host: &Host, path: &Path, is_pipe: bool, output: Output) {
     if output.json {
         return tell_ticket(host);
     }
     note(&format!("{}\n", host.ticket().text().as_str()));
+    if is_pipe {
+        let what = "One file or stream is waited for, to go to standard output";
+        return explain(host, what, &["udpxctl push FILE TICKET", "COMMAND | udpxctl push - TICKET"], output);
+    }
     let what = format!("One file is waited for, to be {}", escape::path(path));
     explain(host, &what, &["udpxctl push FILE TICKET"], output);
 }
@@ -154,7 +165,10 @@ impl Receiving {
 /// Whether it is this end that cannot have the file: another try would not help.
 fn is_ours(path: &Path, code: Code, text: &str) -> bool {
     let quoted = format!("{path:?}");
-    matches!(code, Code::NoSpace | Code::Io | Code::Bug) && text.starts_with(quoted.trim_end_matches('"'))
+    // What standard output has got cannot be taken back: whatever is said of it is the end.
+    text.contains(&quoted) && path == Path::new(stdio::OUTPUT)
+        || matches!(code, Code::NoSpace | Code::Io | Code::Bug)
+            && text.starts_with(quoted.trim_end_matches('"'))
 }
 
 fn line(file: &FileSummary) -> String {

@@ -1,7 +1,9 @@
 //! How a job ended: what arrived, with its table, or why not.
 
 use udpx_control::client::Client;
-use udpx_control::schema::{Event, FileReport, JobReport, JobState, Reply, Row, Sample, Show, StatsReport};
+use udpx_control::schema::{
+    Event, FileReport, JobReport, JobState, PlaceReport, Reply, Row, Sample, Show, StatsReport,
+};
 use udpxd::Code;
 use udpxd::report::{self, JobError, Summary};
 
@@ -18,6 +20,8 @@ pub(crate) struct End {
     pub(crate) stats: Option<Box<StatsReport>>,
     /// The files that have come to their end.
     pub(crate) files: Vec<FileReport>,
+    /// Its sources behind those that the report lists, if they were asked for.
+    pub(crate) sources: Vec<PlaceReport>,
     /// The job over time, if it was asked for.
     pub(crate) samples: Vec<Sample>,
 }
@@ -27,6 +31,7 @@ pub(crate) struct End {
 pub(crate) struct Pieces {
     files: Vec<FileReport>,
     rows: Vec<Row>,
+    sources: Vec<PlaceReport>,
     samples: Vec<Sample>,
 }
 
@@ -35,6 +40,7 @@ impl Pieces {
         match event {
             Event::File(file) => self.files.push(*file),
             Event::Rows { rows, .. } => self.rows.extend(rows),
+            Event::Sources { sources, .. } => self.sources.extend(sources),
             Event::Samples { samples, .. } => self.samples.extend(samples),
             _ => {}
         }
@@ -45,7 +51,7 @@ impl Pieces {
         if let Some(stats) = &mut stats {
             stats.add_rows(self.rows);
         }
-        End { report, stats, files: self.files, samples: self.samples }
+        End { report, stats, files: self.files, sources: self.sources, samples: self.samples }
     }
 }
 

@@ -4,11 +4,12 @@
 //! itself again; only then does the command give up, and says how to go on.
 
 use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use udpx_control::client::{Client, ClientError, SocketChoice};
-use udpx_control::schema::{Command, Event, JobState, Pause, Phase, Reply, Watch};
+use udpx_control::schema::{Cancel, Command, Event, JobReport, JobState, Pause, Phase, Reply, Resume, Watch};
 use udpxd::Code;
 
 use super::end::{End, Pieces};
@@ -38,6 +39,8 @@ pub(crate) struct Follower<'a> {
     pub(crate) timeout: Option<Duration>,
     /// The job over time is wanted at its end.
     pub(crate) wants_samples: bool,
+    /// It moves standard input or output: it cannot go on later.
+    pub(crate) is_piped: bool,
     pub(crate) state: Progress,
 }
 
@@ -50,6 +53,8 @@ pub(crate) struct Progress {
     /// Some of what happened was not seen.
     has_gap: bool,
     offer: Option<Offer>,
+    /// Since when the daemon has been away.
+    lost: Option<Instant>,
     /// When the peer was heard last, or the job began to be followed.
     heard: Option<Instant>,
 }
@@ -77,29 +82,58 @@ impl Follower<'_> {
     ///
     /// # Errors
     /// The daemon refuses it, the user ends it, or the daemon has gone and does not come back.
-    pub(crate) fn request(mut self, client: Client, command: Command) -> Result<End, Failure> {
+    pub(crate) fn request(
+        mut self,
+        client: Client,
+        command: Command,
+        descriptors: &[OwnedFd],
+    ) -> Result<End, Failure> {
         let lender = match &self.lent {
             Some(lent) => Some(Lender::new(&lent.sources, &lent.destinations)?),
             None => None,
         };
-        self.run(client, command, lender)
+        self.run(client, command, descriptors, lender)
     }
 
-    /// A job that is there, with an offer of this process if it has something to lend.
+    /// A job that is there.
     ///
     /// # Errors
     /// As [`Self::request`].
     pub(crate) fn watch(mut self, client: Client, job: u64) -> Result<End, Failure> {
-        self.offer(job)?;
-        self.run(client, Watch { job: Some(job) }.into(), None)
+        self.run(client, Watch { job: Some(job) }.into(), &[], None)
     }
 
-    fn run(&mut self, client: Client, command: Command, lender: Option<Lender>) -> Result<End, Failure> {
+    /// The same, after it has been resumed; this process offers itself to it if it has something to lend.
+    ///
+    /// # Errors
+    /// As [`Self::request`].
+    pub(crate) fn resume(mut self, mut client: Client, report: &JobReport) -> Result<End, Failure> {
+        let job = report.job;
+        // Before it goes on, or it would wait for what is just coming. A job that has failed takes no offer before it
+        // has been resumed.
+        if report.state != JobState::Failed {
+            self.offer(job)?;
+        }
+        ask::call(&mut client, Resume { job }, |_| {})?;
+        if self.state.offer.is_none() {
+            self.offer(job)?;
+        }
+        self.run(client, Watch { job: Some(job) }.into(), &[], None)
+    }
+
+    fn run(
+        &mut self,
+        client: Client,
+        command: Command,
+        descriptors: &[OwnedFd],
+        lender: Option<Lender>,
+    ) -> Result<End, Failure> {
         let (mut client, mut command, mut lender) = (client, command, lender);
+        let mut descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         self.state.heard = Some(Instant::now());
         loop {
             let each = |step| self.step(step);
-            let error = match drive(&mut client, command, &[], lender.as_ref(), each) {
+            let error = match drive(&mut client, command, &descriptors, lender.as_ref(), each) {
                 Ok(lend::End::Done(Reply::Job { job, stats })) => {
                     if self.state.has_gap || self.wants_samples {
                         return End::ask(&mut client, job.job);
@@ -116,6 +150,7 @@ impl Follower<'_> {
             client = self.find_again(job, &error)?;
             self.offer(job)?;
             command = Watch { job: Some(job) }.into();
+            descriptors.clear();
         }
     }
 
@@ -128,6 +163,7 @@ impl Follower<'_> {
             }
             Step::Accepted(_) => {}
             Step::Event(event) => {
+                self.state.lost = None;
                 self.listen(&event);
                 told::tell(self.watcher, &event);
                 self.state.pieces.add(event);
@@ -184,6 +220,7 @@ impl Follower<'_> {
             });
         };
         match left {
+            _ if self.is_piped => self.cancel(job, left),
             Left::HungUp => Err(self.hand_over(job, lender)),
             _ if !self.pauses => {
                 let remedy = format!("Watch it again: {}", self.command("watch", job));
@@ -218,6 +255,27 @@ impl Follower<'_> {
         Err(Failure::with_remedy(code, format!("{why}; job {job} {what}"), remedy))
     }
 
+    /// Cancels a job that cannot go on later, or finds that it has ended meanwhile.
+    fn cancel(&self, job: u64, left: Left) -> Result<End, Failure> {
+        let (code, why) = match left {
+            Left::Silent | Left::NoAnswer => {
+                (Code::Unreachable, format!("nothing was heard of {} for too long", self.watcher.host()))
+            }
+            Left::Interrupted | Left::HungUp => (Code::Interrupted, "interrupted".to_owned()),
+        };
+        let mut client = crate::engine::again(&self.socket)?;
+        client.set_patience(Some(PAUSE_TIME_MAX));
+        let what = match ask::call(&mut client, Cancel { job }, |_| {}) {
+            Ok(_) => "is cancelled".to_owned(),
+            Err(failure) => match End::ask(&mut client, job) {
+                Ok(end) if end.report.state.is_ended() => return Ok(end),
+                _ => format!("could not be cancelled: {}", failure.text),
+            },
+        };
+        let remedy = "Run the whole command again: what went through a pipe cannot be had from it twice.";
+        Err(Failure::with_remedy(code, format!("{why}; job {job} {what}"), remedy))
+    }
+
     /// The terminal is gone: an agent takes the place of this process, and the job goes on.
     fn hand_over(&self, job: u64, lender: Option<&Lender>) -> Failure {
         let Some(lent) = &self.lent else { return Failure::interrupted() };
@@ -249,36 +307,43 @@ impl Follower<'_> {
 
     /// Waits until the daemon, which has gone away, answers again.
     fn find_again(&mut self, job: u64, error: &ClientError) -> Result<Client, Failure> {
-        self.watcher.on_retry("the daemon has gone away; waiting for it to come back");
-        let end = Instant::now() + RESTART_TIME_MAX;
+        if self.state.lost.is_none() {
+            self.watcher.on_retry("the daemon has gone away; waiting for it to come back");
+        }
+        let end = *self.state.lost.get_or_insert_with(Instant::now) + RESTART_TIME_MAX;
         loop {
+            // One that is just being stopped answers yet, or closes what it accepts.
+            std::thread::sleep(TRY_EVERY);
             let failure = match Client::connect(&SocketChoice::path(&self.socket)) {
-                Ok(client) => return Ok(client),
+                Ok(client) if Instant::now() < end => return Ok(client),
+                Ok(_) => self.given_up(job, Code::TryAgain, error),
                 Err(now) if Instant::now() < end && is_lost(&now) => {
                     if self.interrupt.is_asked() || self.hangup.has_come() {
                         let text = format!("interrupted; job {job} is the daemon's, which is not there");
                         Failure::with_remedy(Code::Interrupted, text, self.ways_on(job))
                     } else {
-                        std::thread::sleep(TRY_EVERY);
                         continue;
                     }
                 }
-                Err(now) => {
-                    let Failure { code, .. } = ask::failed(&now);
-                    let text = format!(
-                        "the daemon has gone away and did not come back within {} s: {}",
-                        RESTART_TIME_MAX.as_secs(),
-                        ask::failed(error).text
-                    );
-                    let remedy = format!(
-                        "Start it, and job {job} goes on: systemctl start udpxd; {}",
-                        self.command("resume", job)
-                    );
-                    Failure::with_remedy(code, text, remedy)
-                }
+                Err(now) => self.given_up(job, ask::failed(&now).code, error),
             };
             return Err(failure);
         }
+    }
+
+    /// The daemon has not come back.
+    fn given_up(&self, job: u64, code: Code, error: &ClientError) -> Failure {
+        let text = format!(
+            "the daemon has gone away and did not come back within {} s: {}",
+            RESTART_TIME_MAX.as_secs(),
+            ask::failed(error).text
+        );
+        let resume = self.command("resume", job);
+        Failure::with_remedy(
+            code,
+            text,
+            format!("Start it, then have job {job} go on: systemctl start udpxd; {resume}"),
+        )
     }
 
     fn ways_on(&self, job: u64) -> String {

@@ -4,17 +4,18 @@
 //! them by a vault-offer, on a connection and a thread of its own.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use udpx_control::schema::VaultOffer;
 use udpxd::Code;
 
 use crate::agent::Lent;
 use crate::failure::Failure;
-use crate::lend::{Lender, drive};
+use crate::lend::{Lender, Step, drive};
 use crate::{ask, engine};
 
 /// An offer that ends with the handle.
@@ -24,22 +25,31 @@ pub(super) struct Offer {
     thread: Option<JoinHandle<Result<(), Failure>>>,
 }
 
+/// How long the daemon may need to take an offer before it is resumed all the same.
+const TAKEN_TIME_MAX: Duration = Duration::from_secs(5);
+
 impl Offer {
-    /// Offers this process, which lends what is named, to a job.
+    /// Offers this process, which lends what is named, to a job, and waits until the daemon has taken the offer or
+    /// refused it.
     ///
     /// # Errors
     /// What is to be lent is not there, or the system has no thread left.
     pub(super) fn start(socket: &Path, job: u64, lent: &Lent) -> Result<Self, Failure> {
-        // What was removed meanwhile is told when the job asks for it.
-        let sources: Vec<PathBuf> = lent.sources.iter().filter(|source| source.exists()).cloned().collect();
-        let lender = Lender::new(&sources, &lent.destinations)?;
+        let lender = Lender::new(&lent.sources, &lent.destinations)?;
         let (stop, leave) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (stopped, left, socket) = (stop.clone(), leave.clone(), socket.to_owned());
+        let (tell_taken, taken) = mpsc::channel::<()>();
         let serve = move || {
             let mut client = engine::again(&socket)?;
-            let each = |_| match stopped.load(Ordering::Acquire) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
+            let mut tell_taken = Some(tell_taken);
+            let each = |step| {
+                if matches!(step, Step::Accepted(_) | Step::Event(_)) {
+                    tell_taken = None;
+                }
+                match stopped.load(Ordering::Acquire) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
             };
             let end = drive(&mut client, VaultOffer { jobs: vec![job] }, &[], Some(&lender), each);
             if left.load(Ordering::Acquire) {
@@ -50,6 +60,8 @@ impl Offer {
         let thread = std::thread::Builder::new().name("lend".into()).spawn(serve);
         let thread = thread
             .map_err(|error| Failure::new(Code::Other, format!("no thread could be started: {error}")))?;
+        // Nothing is ever sent: the end of the channel is what tells.
+        let _ = taken.recv_timeout(TAKEN_TIME_MAX);
         Ok(Self { stop, leave, thread: Some(thread) })
     }
 

@@ -42,14 +42,16 @@ pub(crate) fn lines(report: &JobReport) -> Vec<Vec<String>> {
     put("owner", format!("{} ({})", escape::text(&report.user), report.uid));
     put("direction", direction(report.direction).to_owned());
     put("peer", escape::text(&report.peer));
+    let is_push = report.direction == Direction::Push;
     for source in &report.sources {
-        put("source", place(source));
+        put("source", if is_push { here(source) } else { there(report, source) });
     }
     let more = report.sources_total.saturating_sub(report.sources.len() as u64);
     if more > 0 {
         put("source", format!("and {} more", units::count(more)));
     }
-    put("destination", place(&report.destination));
+    let destination = &report.destination;
+    put("destination", if is_push { there(report, destination) } else { here(destination) });
     let total = report.total.map_or_else(String::new, |total| format!(" of {}", units::size(total)));
     put("bytes", format!("{}{total}", units::size(report.bytes)));
     put("files", format!("{} of {}", report.files, report.sources_total));
@@ -123,9 +125,18 @@ fn name(report: &JobReport) -> String {
     escape::bytes(&label(report))
 }
 
-fn place(place: &PlaceReport) -> String {
-    let path = escape::bytes(place.path.as_bytes());
-    if place.root.is_empty() { path } else { format!("/{}/{path}", escape::text(&place.root)) }
+fn here(place: &PlaceReport) -> String {
+    escape::bytes(place.path.as_bytes())
+}
+
+/// As a command line names it.
+fn there(report: &JobReport, place: &PlaceReport) -> String {
+    let (host, path) = (escape::text(&report.peer), escape::bytes(place.path.as_bytes()));
+    if place.root.is_empty() {
+        format!("{host}:{path}")
+    } else {
+        format!("{host}:/{}/{path}", escape::text(&place.root))
+    }
 }
 
 /// As in `--policy`.
@@ -244,6 +255,7 @@ mod tests {
             "owner alice (1000)",
             "source /home/alice/file.iso",
             "source and 19 more",
+            "destination bob:",
             "bytes 500 B of 1000 B",
             "policy fair",
             "limit none",

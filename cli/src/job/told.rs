@@ -53,16 +53,15 @@ fn tell_job(watcher: &mut Watcher, report: &JobReport) {
     match &report.state {
         // Running is what progress shows, and the end is told by whoever waits for it.
         JobState::Running | JobState::Done | JobState::Failed | JobState::Cancelled | JobState::Unknown => {}
-        JobState::Queued => {
-            watcher.on_state(&format!("job {} is queued until others have ended", report.job));
-        }
+        // Mostly for a moment only: nothing that a log should have a line about.
+        JobState::Queued => watcher.on_passing_state(&format!("job {} is queued", report.job)),
         JobState::Paused => {
             let job = report.job;
             watcher.on_state(&format!("job {job} is paused; go on with: udpxctl resume {job}"));
         }
         JobState::Waiting { why, next_try_unix_ms } => {
             let next = next_try_unix_ms.map(|at| format!("; next try {}", until(at))).unwrap_or_default();
-            watcher.on_state(&format!("job {} waits: {}{next}", report.job, report::without_stop(why)));
+            watcher.on_state(&format!("job {}: {}{next}", report.job, report::without_stop(why)));
         }
     }
 }

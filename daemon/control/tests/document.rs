@@ -87,7 +87,12 @@ fn every_response_is_understood_and_written_the_same() {
 fn the_lists_are_complete(event: &Event, reply: &Reply, operation: &Operation) {
     match event {
         Event::Queued { .. } | Event::Connected { .. } | Event::Progress(_) | Event::Retry { .. } => {}
-        Event::File(_) | Event::Job(_) | Event::Rows { .. } | Event::Samples { .. } | Event::Pong(_) => {}
+        Event::File(_)
+        | Event::Job(_)
+        | Event::Rows { .. }
+        | Event::Sources { .. }
+        | Event::Samples { .. }
+        | Event::Pong(_) => {}
         Event::Entries { .. } | Event::Inbox(_) | Event::Root(_) | Event::Peer(_) | Event::Session(_) => {}
         Event::Demand(_) | Event::Unknown => {}
     }
@@ -102,7 +107,7 @@ fn the_lists_are_complete(event: &Event, reply: &Reply, operation: &Operation) {
     }
 }
 
-const EVENTS: [&str; 15] = [
+const EVENTS: [&str; 16] = [
     "queued",
     "connected",
     "progress",
@@ -110,6 +115,7 @@ const EVENTS: [&str; 15] = [
     "file",
     "job",
     "rows",
+    "sources",
     "samples",
     "pong",
     "entries",

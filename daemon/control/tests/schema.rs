@@ -184,7 +184,8 @@ fn pieces_of_lists_fit_into_a_frame_with_the_worst_names() {
         udpx_control::schema::Reply::Job { job: Box::new(report.clone()), stats: Some(Box::new(stats)) };
     for response in [
         Response::event(u64::MAX, Event::Entries { entries }),
-        Response::event(u64::MAX, Event::Job(Box::new(report))),
+        Response::event(u64::MAX, Event::Job(Box::new(report.clone()))),
+        Response::event(u64::MAX, Event::Sources { job: u64::MAX, sources: report.sources.clone() }),
         Response::event(u64::MAX, Event::Rows { job: u64::MAX, rows }),
         Response::done(u64::MAX, done),
     ] {

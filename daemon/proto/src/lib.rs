@@ -35,6 +35,7 @@ pub mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+mod trace;
 pub mod wire;
 
 pub use codes::Code;
@@ -45,10 +46,11 @@ pub use limits::BLOCK;
 pub use messages::Message;
 pub use send::plan::{ChunkRef, Plan, PlanKind};
 pub use session::{
-    Arrival, Event, OpenStream, RatePolicy, SendError, Session, SessionConfig, SessionStats, SourceFault,
-    StreamLimit, StreamProgress, StreamStats,
+    Arrival, Event, OpenStream, RateHint, RatePolicy, SendError, Session, SessionConfig, SessionStats,
+    SourceFault, StreamLimit, StreamProgress, StreamStats,
 };
 pub use time::Time;
+pub use trace::{TraceEvent, TraceKind, TraceSink, Traced};
 
 /// Randomness, injected so that a seed replays a whole simulation byte for byte.
 pub trait Random {

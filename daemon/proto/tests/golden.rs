@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use common::golden::compare;
 use udpx_proto::messages::{
-    Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, GetAccepted, GetRequest, IfExists, LaneOffer,
-    ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, RateLimit, Subtrees,
-    Unsupported,
+    Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, GetAccepted, GetRequest, IfExists, InOrder,
+    LaneOffer, ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, RateLimit,
+    Subtrees, Unsupported,
 };
 use udpx_proto::wire::bulk::BulkPrefix;
 use udpx_proto::wire::frame::{Frame, FrameWriter, Frames, Open};
@@ -60,6 +60,7 @@ fn messages() -> Vec<Message> {
             path: b"a".to_vec(),
             streams: Some(300),
         }),
+        Message::InOrder(InOrder { request }),
         Message::GetAccepted(GetAccepted { request, size: (4 << 30) + 1, mode: 0o640, mtime_ns: -1 }),
         Message::ListRequest(ListRequest { request, root: "inbox".into(), path: b"dir".to_vec() }),
         Message::ListEntries(ListEntries {

@@ -20,6 +20,8 @@ pub(super) struct Files {
     written: u64,
     /// Sizes of all files.
     total: u64,
+    /// Files whose size is not known before their end.
+    growing: usize,
     /// Files under way that are written, and are made durable now.
     syncing: usize,
 }
@@ -34,6 +36,8 @@ pub(crate) struct File {
     written: u64,
     /// All of it is written.
     whole: bool,
+    /// Its size is known only at its end, and `size` is what came so far.
+    growing: bool,
 }
 
 enum State {
@@ -52,6 +56,7 @@ impl Files {
             bytes_under_way: 0,
             written: 0,
             total: list.iter().map(|file| file.size).sum(),
+            growing: 0,
             syncing: 0,
             list,
         }
@@ -66,9 +71,9 @@ impl Files {
         self.open > 0
     }
 
-    /// Bytes that the receiver has written, of those that are to be there.
+    /// Bytes that the receiver has written, of those that are to be there; of 0 while that is not known.
     pub(super) fn progress(&self) -> (u64, u64) {
-        (self.written, self.total)
+        (self.written, if self.growing > 0 { 0 } else { self.total })
     }
 
     /// Everything is written, and is made durable now.
@@ -112,17 +117,32 @@ impl Files {
         self.list.get(index).filter(|file| matches!(file.state, State::UnderWay))
     }
 
-    /// The size of a file that is under way is known for sure.
-    pub(super) fn on_accepted(&mut self, index: usize, size: u64) {
+    /// The size of a file that is under way is known for sure, or known not to be.
+    pub(super) fn on_accepted(&mut self, index: usize, size: Option<u64>) {
         if self.under_way(index).is_some() {
-            let before = std::mem::replace(&mut self.list[index].size, size);
-            self.bytes_under_way = self.bytes_under_way - before + size;
-            self.total = self.total - before + size;
+            let file = &mut self.list[index];
+            let was = std::mem::replace(&mut file.growing, size.is_none());
+            self.growing = self.growing + usize::from(size.is_none()) - usize::from(was);
+            self.set_size(index, size.unwrap_or(0));
         }
     }
 
+    fn set_size(&mut self, index: usize, size: u64) {
+        let before = std::mem::replace(&mut self.list[index].size, size);
+        self.bytes_under_way = self.bytes_under_way - before + size;
+        self.total = self.total - before + size;
+    }
+
     /// So much of a file is written. Returns whether it became whole by it.
-    pub(super) fn on_written(&mut self, index: usize, written: u64, whole: bool) -> bool {
+    pub(super) fn on_written(&mut self, index: usize, written: u64, size: Option<u64>) -> bool {
+        if self.under_way(index).is_none_or(|file| file.growing) {
+            match size {
+                Some(_) => self.on_accepted(index, size),
+                None if self.under_way(index).is_some() => self.set_size(index, written),
+                None => {}
+            }
+        }
+        let whole = size == Some(written);
         let under_way = |file: &&mut File| matches!(file.state, State::UnderWay);
         let Some(file) = self.list.get_mut(index).filter(under_way) else { return false };
         let was = std::mem::replace(&mut file.whole, whole);
@@ -131,6 +151,14 @@ impl Files {
         self.written = self.written - before + file.written;
         self.syncing = self.syncing + usize::from(whole) - usize::from(was);
         whole && !was
+    }
+
+    /// A file is there, with so many bytes.
+    pub(super) fn on_done_with(&mut self, index: usize, bytes: u64) {
+        if self.under_way(index).is_some_and(|file| file.growing) {
+            self.on_accepted(index, Some(bytes));
+        }
+        self.on_done(index);
     }
 
     pub(super) fn on_done(&mut self, index: usize) {
@@ -179,6 +207,7 @@ impl Files {
         }
         self.bytes_under_way -= file.size;
         self.syncing -= usize::from(std::mem::take(&mut file.whole));
+        self.growing -= usize::from(std::mem::take(&mut file.growing));
         self.written -= std::mem::take(&mut file.written);
         Some(file)
     }
@@ -187,7 +216,15 @@ impl Files {
 impl File {
     /// A file of `size` bytes, 0 if that is not known yet.
     pub(crate) fn new(item: Item, size: u64) -> Self {
-        Self { item, began: Instant::now(), size, state: State::Waiting, written: 0, whole: false }
+        Self {
+            item,
+            began: Instant::now(),
+            size,
+            state: State::Waiting,
+            written: 0,
+            whole: false,
+            growing: false,
+        }
     }
 
     /// A file that failed before it began.
@@ -242,14 +279,16 @@ mod tests {
         let mut files = files(&[10, 20, 30]);
         assert_eq!((begin_all(&mut files), files.progress()), (3, (0, 60)));
         assert!(
-            !files.on_written(0, 5, false) && files.on_written(0, 10, true) && !files.on_written(0, 10, true)
+            !files.on_written(0, 5, Some(10))
+                && files.on_written(0, 10, Some(10))
+                && !files.on_written(0, 10, Some(10))
         );
-        assert!(!files.on_written(1, 19, false) && !files.only_syncing());
+        assert!(!files.on_written(1, 19, Some(20)) && !files.only_syncing());
         assert_eq!(files.progress(), (29, 60));
         files.on_done(0);
         files.on_failed(2, JobError::with_remedy(Code::NoSpace, "full"));
         assert_eq!((files.progress(), files.errors().count()), ((29, 60), 1));
-        assert!(files.on_written(1, 20, true) && files.only_syncing());
+        assert!(files.on_written(1, 20, Some(20)) && files.only_syncing());
         files.begin_anew();
         assert!(files.any_open() && !files.only_syncing());
         assert_eq!(files.progress(), (10, 60));
@@ -264,8 +303,8 @@ mod tests {
     fn a_size_may_be_known_late() {
         let mut files = files(&[0, 0]);
         begin_all(&mut files);
-        files.on_accepted(0, 50);
-        assert!(files.on_written(0, 50, true));
+        files.on_accepted(0, Some(50));
+        assert!(files.on_written(0, 50, Some(50)));
         assert_eq!(files.progress(), (50, 50));
         files.on_done(0);
         files.begin_anew();

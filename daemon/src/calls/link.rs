@@ -157,8 +157,9 @@ impl Link {
         if let Some(address) = self.knocking.addresses.pop_front() {
             (cx.events)(Event::Connecting { address });
             let Way { peer, policy, plain, gso, mtu_max, connect_timeout: timeout, .. } = self.way;
-            let (tag, credential) = (self.tag(), self.way.credential.clone());
-            let connect = Connect { tag, address, peer, credential, policy, plain, gso, mtu_max, timeout };
+            let (tag, credential, trace) = (self.tag(), self.way.credential.clone(), self.way.trace.clone());
+            let connect =
+                Connect { tag, address, peer, credential, policy, plain, gso, mtu_max, timeout, trace };
             self.knocking.open += u32::from(cx.engine.send(Command::Connect(Box::new(connect))));
             self.knocking.next = Some(next.max(now) + STAGGER);
         } else if self.knocking.open == 0 {

@@ -22,6 +22,7 @@ mod wording;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use udpx_proto::handshake::{Credential, PublicKey};
@@ -33,11 +34,30 @@ pub(crate) use self::errand::{Cx, Errand};
 pub(crate) use self::files::File;
 pub(crate) use self::progress::Progress;
 pub(crate) use self::pull::Fetching;
-pub use self::pull::PullFile;
-pub(crate) use self::push::Offering;
+pub use self::pull::{PullFile, PullTo};
 pub use self::push::PushFile;
+pub(crate) use self::push::{Given, Offering};
 pub(crate) use self::run::Run;
 use crate::report::{FileSummary, JobError, Traffic};
+use crate::trace::Tracer;
+
+/// Something that is open, and what messages call it.
+#[derive(Clone, Debug)]
+pub struct Descriptor {
+    /// It.
+    pub file: Arc<std::fs::File>,
+    /// Its name, as "standard input".
+    pub shown: PathBuf,
+}
+
+/// The same open file.
+impl PartialEq for Descriptor {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &other.file)
+    }
+}
+
+impl Eq for Descriptor {}
 
 /// Whom to call, and how.
 #[derive(Clone, Debug)]
@@ -62,6 +82,8 @@ pub struct Way {
     pub connect_timeout: Duration,
     /// How long to go on without any answer after the last one.
     pub give_up_after: Duration,
+    /// Hears of every packet.
+    pub trace: Option<Tracer>,
 }
 
 impl Way {
@@ -79,6 +101,7 @@ impl Way {
             mtu_max: 9000,
             connect_timeout: Duration::from_secs(10),
             give_up_after: Duration::from_secs(60),
+            trace: None,
         }
     }
 }

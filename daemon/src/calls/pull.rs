@@ -8,11 +8,13 @@ use std::sync::Arc;
 use udpx_proto::Code;
 use udpx_proto::messages::IfExists;
 
+use super::Descriptor;
 use super::files::File;
 use super::run::Item;
 use crate::engine::report::GetSpec;
 use crate::report::JobError;
 use crate::storage::orphans;
+use crate::storage::pipe::{Outlet, PipeVault};
 use crate::storage::vault::RootVault;
 use crate::transfer::code_of_vault;
 use crate::transfer::take::Place;
@@ -34,8 +36,23 @@ pub struct PullFile {
     pub root: String,
     /// Path beneath the root.
     pub path: Vec<u8>,
-    /// The name that it gets here. Directories that are missing above it are made.
-    pub destination: PathBuf,
+    /// Where it goes here.
+    pub destination: PullTo,
+}
+
+/// Where a file goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PullTo {
+    /// To this name. Directories that are missing above it are made.
+    Path(PathBuf),
+    /// To what is open already, from the first byte to the last: a pipe, a terminal, or a file at its position.
+    Open(Descriptor),
+}
+
+impl From<PathBuf> for PullTo {
+    fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
 }
 
 impl Fetching {
@@ -44,17 +61,34 @@ impl Fetching {
     /// # Errors
     /// Its destination cannot be.
     pub(crate) fn file(&self, file: &PullFile) -> Result<File, JobError> {
-        let (root, below) = split(&file.destination).map_err(|error| {
-            JobError::with_remedy(Code::NoSpace, format!("{:?}: {error}", file.destination))
-        })?;
+        let destination = match &file.destination {
+            PullTo::Path(destination) => destination,
+            PullTo::Open(Descriptor { file: to, shown }) => {
+                let outlet = Outlet::new(to.clone(), shown);
+                let outlet =
+                    outlet.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
+                return Ok(self.piped(&file.root, &file.path, Arc::new(outlet)));
+            }
+        };
+        let (root, below) = split(destination)
+            .map_err(|error| JobError::with_remedy(Code::NoSpace, format!("{destination:?}: {error}")))?;
         let vault = RootVault::open(&root);
         let vault = vault.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
         // What an earlier pull that was killed has left where this one writes.
-        if let Some(parent) = file.destination.parent() {
+        if let Some(parent) = destination.parent() {
             orphans::remove_orphans_in(parent);
         }
         let place = Place { vault: Arc::new(vault), root };
         Ok(self.file_in(&file.root, &file.path, place, &below))
+    }
+
+    /// A file of the peer that goes to a descriptor in its order. The outlet is made once for all sessions that may try:
+    /// only that knows what was written.
+    pub(crate) fn piped(&self, root: &str, path: &[u8], outlet: Arc<Outlet>) -> File {
+        // Paths are shown as the place's root and what is beneath it: here that is one name.
+        let name = PathBuf::from(outlet.name().file_name().unwrap_or_default());
+        let place = Place { vault: Arc::new(PipeVault::new(outlet)), root: PathBuf::new() };
+        Self { streams: Some(1), ..self.clone() }.file_in(root, path, place, &name)
     }
 
     /// A file of the peer that becomes `below` in a place.

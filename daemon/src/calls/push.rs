@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use udpx_proto::messages::IfExists;
 
+use super::Descriptor;
 use super::files::File;
 use super::run::Item;
 use crate::report::JobError;
+use crate::storage::pipe::{self, Inlet};
 use crate::storage::readers::Origin;
-use crate::storage::source::Source;
+use crate::storage::source::{Source, SourceError};
 use crate::transfer::code_of_source;
 use crate::transfer::put::{Cause, Offer, PutOrigin, PutSpec};
 
@@ -33,12 +35,12 @@ pub(crate) struct Offering {
 pub enum PushFile {
     /// A regular file of this machine.
     Path(PathBuf),
-    /// One that is open for reading already: memory too, as a memfd.
+    /// What is open already: a regular file, or a pipe that is read to its end and can be sent once.
     Open {
-        /// It.
-        file: Arc<std::fs::File>,
-        /// Its base name.
+        /// Its base name; empty if only its place at the peer is to name it.
         name: Vec<u8>,
+        /// It.
+        descriptor: Descriptor,
     },
     /// Pseudo-random bytes: for measuring everything but the disk.
     Generated {
@@ -49,6 +51,37 @@ pub enum PushFile {
         /// Equal seeds give equal bytes.
         seed: u64,
     },
+}
+
+/// A source that is open. It is made once for all sessions that may try to send it: of a pipe only that knows what was
+/// read.
+#[derive(Clone, Debug)]
+pub(crate) enum Given {
+    /// A regular file at its beginning.
+    File {
+        /// It.
+        file: Arc<std::fs::File>,
+        /// Its name, for messages.
+        shown: PathBuf,
+        /// Bytes.
+        size: u64,
+    },
+    /// What is read to its end.
+    Pipe(Arc<Inlet>),
+}
+
+impl Given {
+    /// Standard input, or a descriptor that was passed: what it is decides how it is read.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn of(Descriptor { file, shown }: &Descriptor) -> Result<Self, SourceError> {
+        if pipe::is_stream(file).map_err(|error| SourceError::at_open(shown, error))? {
+            return Ok(Self::Pipe(Arc::new(Inlet::new(file.clone(), shown)?)));
+        }
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        Ok(Self::File { file: file.clone(), shown: shown.clone(), size })
+    }
 }
 
 impl Offering {
@@ -70,11 +103,14 @@ impl Offering {
                 let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
                 File::new(item(PutOrigin::At(Origin::Path(path.clone())), name), size)
             }
-            PushFile::Open { file, name } => {
-                let size = file.metadata().map_or(0, |metadata| metadata.len());
-                let path = PathBuf::from(std::ffi::OsStr::from_bytes(name));
-                self.handed(file.clone(), path, name, size)
-            }
+            PushFile::Open { name, descriptor } => match Given::of(descriptor) {
+                Ok(given) => self.given(&given, name),
+                Err(error) => {
+                    let nothing = PutOrigin::At(Origin::Path(descriptor.shown.clone()));
+                    let error = JobError::told(code_of_source(&error), &error.to_string());
+                    File::failed(item(nothing, name.clone()), error)
+                }
+            },
             PushFile::Generated { name, len, seed } => match Source::generated(*len, *seed) {
                 Ok(source) => File::new(item(PutOrigin::Open(Arc::new(source)), name.clone()), *len),
                 Err(error) => {
@@ -83,6 +119,18 @@ impl Offering {
                     File::failed(item(nothing, name.clone()), error)
                 }
             },
+        }
+    }
+
+    /// What was open when it was handed over; `name` may be empty if only its place at the peer is to name it.
+    pub(crate) fn given(&self, given: &Given, name: &[u8]) -> File {
+        match given {
+            Given::File { file, shown, size } => self.handed(file.clone(), shown.clone(), name, *size),
+            Given::Pipe(inlet) => {
+                let cause = Cause::Offered(self.offer(name.to_vec()));
+                let origin = PutOrigin::Pipe(inlet.clone());
+                File::new(Item::Put(PutSpec { origin, streams: self.streams, cause }), 0)
+            }
         }
     }
 

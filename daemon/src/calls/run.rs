@@ -1,7 +1,7 @@
 //! Files that are sent or fetched: which are under way, and what becomes of them when a session is lost.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,14 @@ impl Item {
         match self {
             Self::Put(PutSpec { origin: PutOrigin::At(Origin::Path(path)), .. })
             | Self::Lent { path, .. } => ours_to_send || about(path),
+            Self::Put(PutSpec { origin: PutOrigin::Pipe(inlet), .. }) => {
+                ours_to_send || about(&inlet.name().to_path_buf())
+            }
             Self::Put(_) => ours_to_send,
+            // Into a descriptor, whose name says it all.
+            Self::Get(GetSpec { place, destination, .. }) if place.root.as_os_str().is_empty() => {
+                failure.text.contains(&format!("{:?}", OsStr::from_bytes(destination)))
+            }
             Self::Get(spec) => {
                 let root = format!("{:?}", spec.place.root);
                 failure.text.starts_with(root.trim_end_matches('"'))
@@ -185,7 +192,7 @@ impl Run {
                 (cx.events)(Event::Accepted { file: index, path: path_of(path) });
             }
             News::Progress { written, size } => {
-                let whole = self.files.on_written(index, written, written == size);
+                let whole = self.files.on_written(index, written, size);
                 self.tell_progress(cx);
                 if whole {
                     (cx.events)(Event::Syncing { file: index });
@@ -202,7 +209,7 @@ impl Run {
                     reread_bytes: reread,
                     rows,
                 };
-                self.files.on_done(index);
+                self.files.on_done_with(index, bytes);
                 self.tell_progress(cx);
                 self.summary.add_file(summary);
                 if let Some(summary) = self.summary.files.last() {

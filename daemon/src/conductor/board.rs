@@ -92,7 +92,7 @@ pub(super) struct Board {
     /// Oldest first.
     inbox: VecDeque<InboxEntry>,
     /// Bytes of its paths.
-    inbox_path_bytes: usize,
+    inbox_bytes: usize,
     /// When peers were last heard of.
     heard: HashMap<String, u64>,
 }
@@ -152,7 +152,7 @@ impl Board {
             sockets: report::SocketReport::default(),
             counts: Counts::default(),
             inbox: VecDeque::new(),
-            inbox_path_bytes: 0,
+            inbox_bytes: 0,
             heard: HashMap::new(),
         }
     }
@@ -233,11 +233,11 @@ impl Board {
     }
 
     fn keep(&mut self, entry: InboxEntry) -> InboxEntry {
-        self.inbox_path_bytes += entry.path.as_bytes().len();
+        self.inbox_bytes += weight(&entry);
         self.inbox.push_back(entry.clone());
-        while self.inbox.len() > INBOX_MAX || self.inbox_path_bytes > INBOX_PATH_BYTES_MAX {
+        while self.inbox.len() > INBOX_MAX || self.inbox_bytes > INBOX_BYTES_MAX {
             let Some(oldest) = self.inbox.pop_front() else { break };
-            self.inbox_path_bytes -= oldest.path.as_bytes().len();
+            self.inbox_bytes -= weight(&oldest);
         }
         entry
     }
@@ -351,7 +351,16 @@ fn arrived(peer: String, file: &FileSummary) -> InboxEntry {
         bytes: file.bytes,
         digest: file.digest_hex(),
         arrived_unix_ms: unix_ms(),
+        rows: (1..)
+            .zip(&file.rows)
+            .map(|(number, row)| Row { stream: Some(number), ..reports::row(row) })
+            .collect(),
     }
+}
+
+/// Bytes that an entry takes beside what all of them take.
+fn weight(entry: &InboxEntry) -> usize {
+    entry.path.as_bytes().len() + size_of_val(entry.rows.as_slice())
 }
 
 /// Bytes free for the daemon; 0 where nobody can say.
@@ -371,9 +380,9 @@ fn unix_ms() -> u64 {
 
 /// Files that are remembered.
 const INBOX_MAX: usize = 1000;
-/// Bytes of their paths: as JSON they grow eightfold at worst, and one answer must not be taken for a client that
+/// Bytes of their paths and rows: as JSON they grow eightfold at worst, and one answer must not be taken for a client that
 /// never reads.
-const INBOX_PATH_BYTES_MAX: usize = 256 << 10;
+const INBOX_BYTES_MAX: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -410,7 +419,7 @@ mod tests {
             board.note(received(&"\u{1}".repeat(4000)));
         }
         let sum: usize = board.inbox(None).map(|entry| entry.path.as_bytes().len()).sum();
-        assert!(sum == board.inbox_path_bytes && sum <= INBOX_PATH_BYTES_MAX, "{sum}");
+        assert!(sum == board.inbox_bytes && sum <= INBOX_BYTES_MAX, "{sum}");
         let count = |name| {
             board
                 .stats(JobCounts::default(), 0)

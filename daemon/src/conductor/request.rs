@@ -39,7 +39,7 @@ impl Conductor {
         };
         match command {
             Command::Push(push) => jobs.push(from, peer, &push, descriptors, &mut cx),
-            Command::Pull(pull) => jobs.pull(from, peer, &pull, &mut cx),
+            Command::Pull(pull) => jobs.pull(from, peer, &pull, descriptors, &mut cx),
             Command::Jobs(wanted) => {
                 let uid = (!wanted.everyone || !who.admins.has(peer)).then_some(peer.uid);
                 let list = jobs.list(uid, wanted.ended);

@@ -13,10 +13,11 @@ use udpx_proto::handshake::{PublicKey, StaticSecret};
 use udpx_proto::messages::IfExists;
 
 use self::drive::{Room, drive};
-use crate::calls::{Echoes, Fetching, ListAsk, Offering, Run};
 pub use crate::calls::{
-    Event, PING_BYTES_MAX, PING_BYTES_MIN, Ping, PingSummary, PullFile, PushFile, Way, resolve,
+    Descriptor, Event, PING_BYTES_MAX, PING_BYTES_MIN, Ping, PingSummary, PullFile, PullTo, PushFile, Way,
+    resolve,
 };
+use crate::calls::{Echoes, Fetching, ListAsk, Offering, Run};
 use crate::report::{JobError, Summary};
 use crate::storage::listing::Listing;
 

@@ -215,7 +215,10 @@ impl Engine {
         let key = self.next_key();
         let place = Place { key, wire, to: None, address: connect.address, born: self.tags.last() };
         let peer_key = established.peer;
-        let session = Session::new(config, *established, now);
+        let mut session = Session::new(config, *established, now);
+        if let Some(tracer) = &connect.trace {
+            session.set_trace(Some(Box::new(tracer.clone())));
+        }
         let (address, tag) = (connect.address, connect.tag);
         let peer = Peer::Server { connect: Box::new(connect), doubted: false };
         let driver = Driver::new(session, &place, peer, peer_key, now);

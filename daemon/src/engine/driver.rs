@@ -296,8 +296,9 @@ impl Driver {
                 self.end = Some(Failure::new(Code::Unreachable, text));
             }
             Event::ProtocolError(why) => self.end = Some(Failure::protocol(why)),
-            // Further lanes and pipes are neither offered nor taken here.
-            Event::LaneOffered { .. } | Event::LaneReady { .. } | Event::StreamEnd { .. } => {}
+            Event::StreamEnd { stream, end } => self.on_stream_end(stream, end, cx),
+            // Further lanes are neither offered nor taken here.
+            Event::LaneOffered { .. } | Event::LaneReady { .. } => {}
             Event::Pong { body } => self.on_pong(body, cx),
             _ => {}
         }
@@ -352,6 +353,12 @@ impl Driver {
             }
             Message::PutAccepted(message) => {
                 self.with_put_of(message.request, cx, |put, cx| put.on_accepted(message, cx));
+            }
+            Message::InOrder(message) => {
+                self.with_put_of(message.request, cx, |put, _| {
+                    put.on_in_order();
+                    None
+                });
             }
             Message::BadSubtrees(message) => {
                 self.with_put_of(message.request, cx, |put, cx| put.on_bad(&message, cx));
@@ -536,6 +543,8 @@ impl Driver {
         }
         self.staging.clear(cx.pool);
         let stats = Box::new(self.session.stats());
+        // Before anybody begins anew: pipes go back to where they came from.
+        self.puts.clear();
         match self.peer {
             // It was told when we closed it.
             Peer::Server { .. } if self.closed => {}

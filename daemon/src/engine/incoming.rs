@@ -89,7 +89,17 @@ impl Driver {
             if self.takes.iter().any(|take| take.request == request) {
                 self.staging.vouch(incoming.stream, cx.pool);
                 self.with_take(request, cx, |take, cx| take.on_stream(incoming.start, incoming.end, cx));
+                self.keep_order(incoming.stream, incoming.start, cx);
             }
+        }
+    }
+
+    /// Sets memory aside for a file that goes into a pipe, if it does and this stream begins it.
+    fn keep_order(&mut self, stream: StreamId, start: u64, cx: &mut Cx<'_>) {
+        let request = self.incoming_of(stream).map(|incoming| incoming.request);
+        let of = |take: &&Take| Some(take.request) == request;
+        if start == 0 && self.takes.iter().find(of).is_some_and(Take::is_ordered) {
+            self.staging.keep_order(stream, cx.pool);
         }
     }
 
@@ -106,10 +116,18 @@ impl Driver {
         self.staging.on_opened(stream, start, end.unwrap_or(u64::MAX));
         if expected {
             self.with_take(request, cx, |take, cx| take.on_stream(start, end, cx));
+            self.keep_order(stream, start, cx);
         } else if self.numbers.is_past(request) {
             // Its request was refused, or is over.
             self.session.stop_receiving(stream);
             self.staging.discard(stream, cx.pool);
+        }
+    }
+
+    /// A stream that was opened without an end has one. Its last block, which became whole by it, comes after this.
+    pub(super) fn on_stream_end(&mut self, stream: StreamId, end: u64, cx: &mut Cx<'_>) {
+        if let Some(incoming) = self.incoming_of(stream) {
+            self.with_take(incoming.request, cx, |take, cx| take.on_stream_end(end, cx));
         }
     }
 
@@ -161,6 +179,7 @@ impl Driver {
             return;
         }
         self.session.bytes_written(u64::from(reply.bytes));
+        self.staging.refill(cx.pool);
         if let Some(request) = self.request_of(tag) {
             self.with_take(request, cx, |take, cx| take.on_written(reply, cx));
         }
@@ -217,7 +236,7 @@ impl Driver {
         if let (Some(_), Peer::Known(access)) = (&self.guest, &self.peer) {
             let (take, peer, pulse) =
                 (&self.takes[at], access.name.clone(), Pulse::of(&self.session.stats()));
-            let (path, size) = (take.shown(), take.size());
+            let (path, size) = (take.shown(), take.size().unwrap_or(0));
             cx.outbox.push(Report::Arriving { peer, path, written, size, pulse });
         }
     }

@@ -10,10 +10,10 @@ use super::access::Right;
 use super::driver::{Cx, Driver, Peer};
 use super::report::{Pulse, Report};
 use super::sources::Sources;
+use crate::storage::pipe::Slab;
 use crate::storage::readers::{Origin, ReadReply};
-use crate::storage::source::Source;
 use crate::transfer::put::{Cause, News, Offer, Put, PutCx, PutOrigin, PutSpec};
-use crate::transfer::{Failure, Streams, rel_path};
+use crate::transfer::{Bytes, Failure, Streams, rel_path};
 
 impl Driver {
     /// Begins to send a file.
@@ -137,11 +137,23 @@ struct SessionStreams<'a> {
 }
 
 impl Streams for SessionStreams<'_> {
-    fn open(&mut self, request: RequestId, source: &Arc<Source>, start: u64, end: u64) -> Option<StreamId> {
-        let open = OpenStream { request, start, end: Some(end), weight: 1 };
+    fn open(&mut self, request: RequestId, bytes: Bytes, start: u64, end: Option<u64>) -> Option<StreamId> {
+        let open = OpenStream { request, start, end, weight: 1 };
         let stream = self.session.open_stream(open).ok()?;
-        self.sources.insert(stream, source.clone());
+        self.sources.insert(stream, bytes);
         Some(stream)
+    }
+
+    fn push(&mut self, stream: StreamId, slab: Arc<Slab>) {
+        self.sources.push(stream, slab);
+    }
+
+    fn drop_below(&mut self, stream: StreamId, block: u64) {
+        self.sources.drop_below(stream, block);
+    }
+
+    fn finish(&mut self, stream: StreamId, end: u64) {
+        self.session.finish_stream(stream, end);
     }
 
     fn extend(&mut self, stream: StreamId, available: u64) {
@@ -150,6 +162,10 @@ impl Streams for SessionStreams<'_> {
 
     fn cursor(&self, stream: StreamId) -> Option<u64> {
         self.session.stream_progress(stream).map(|progress| progress.unsent_from)
+    }
+
+    fn settled(&self, stream: StreamId) -> Option<u64> {
+        self.session.stream_progress(stream).map(|progress| progress.unacked_from)
     }
 
     fn stats(&self, stream: StreamId) -> Option<StreamStats> {

@@ -14,6 +14,7 @@ use super::access::Peers;
 use super::tickets::Grant;
 use crate::report::{FileSummary, SessionCounters, SocketReport, Tally, Traffic};
 use crate::storage::Bell;
+use crate::trace::Tracer;
 use crate::transfer::Failure;
 use crate::transfer::put::{News, PutSpec};
 use crate::transfer::take::Place;
@@ -92,6 +93,8 @@ pub(crate) struct Connect {
     pub(crate) mtu_max: u16,
     /// How long to try.
     pub(crate) timeout: Duration,
+    /// Hears of every packet of the session.
+    pub(crate) trace: Option<Tracer>,
 }
 
 /// What an engine tells.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use udpx_proto::{ChunkRef, PayloadSource, StreamId};
 
-use crate::storage::source::Source;
+use crate::storage::pipe::Slab;
+use crate::transfer::Bytes;
 
 /// Sources by the slot of their stream.
 #[derive(Default)]
@@ -14,16 +15,30 @@ pub(crate) struct Sources {
 
 struct Entry {
     id: StreamId,
-    source: Arc<Source>,
+    bytes: Bytes,
 }
 
 impl Sources {
-    /// `stream` reads from `source`.
-    pub(crate) fn insert(&mut self, stream: StreamId, source: Arc<Source>) {
+    /// `stream` reads from `bytes`.
+    pub(crate) fn insert(&mut self, stream: StreamId, bytes: Bytes) {
         if self.slots.len() <= stream.slot() {
             self.slots.resize_with(stream.slot() + 1, || None);
         }
-        self.slots[stream.slot()] = Some(Entry { id: stream, source });
+        self.slots[stream.slot()] = Some(Entry { id: stream, bytes });
+    }
+
+    /// The next block of a pipe.
+    pub(crate) fn push(&mut self, stream: StreamId, slab: Arc<Slab>) {
+        if let Some(Bytes::Pipe(slabs)) = self.get_mut(stream) {
+            slabs.push(slab);
+        }
+    }
+
+    /// Blocks of a pipe that the peer has.
+    pub(crate) fn drop_below(&mut self, stream: StreamId, block: u64) {
+        if let Some(Bytes::Pipe(slabs)) = self.get_mut(stream) {
+            slabs.drop_below(block);
+        }
     }
 
     /// The stream is over.
@@ -43,7 +58,7 @@ impl Sources {
         let mut checked = None;
         for ChunkRef { stream, .. } in chunks {
             if checked != Some(stream) {
-                if self.get(stream).is_none_or(|entry| entry.source.is_changed()) {
+                if self.get(stream).is_none_or(Bytes::is_changed) {
                     return Err(stream);
                 }
                 checked = Some(stream);
@@ -54,38 +69,63 @@ impl Sources {
 
     /// The kernel could not read the payload of a stream.
     pub(crate) fn on_fault(&self, stream: StreamId) {
-        if let Some(entry) = self.get(stream) {
+        if let Some(Bytes::File(source)) = self.get(stream) {
             // What exactly happened to it is asked for when the transfer is ended.
-            let _ = entry.source.mark_changed();
+            let _ = source.mark_changed();
         }
     }
 
-    fn get(&self, stream: StreamId) -> Option<&Entry> {
-        self.slots.get(stream.slot())?.as_ref().filter(|entry| entry.id == stream)
+    fn get(&self, stream: StreamId) -> Option<&Bytes> {
+        let entry = self.slots.get(stream.slot())?.as_ref().filter(|entry| entry.id == stream)?;
+        Some(&entry.bytes)
+    }
+
+    fn get_mut(&mut self, stream: StreamId) -> Option<&mut Bytes> {
+        let entry = self.slots.get_mut(stream.slot())?.as_mut().filter(|entry| entry.id == stream)?;
+        Some(&mut entry.bytes)
+    }
+}
+
+impl Bytes {
+    fn is_changed(&self) -> bool {
+        matches!(self, Self::File(source) if source.is_changed())
+    }
+
+    #[inline]
+    fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        match self {
+            Self::File(source) => source.slice(offset, len),
+            Self::Pipe(slabs) => slabs.slice(offset, len),
+        }
     }
 }
 
 impl PayloadSource for Sources {
     #[inline]
     fn chunk(&self, chunk: ChunkRef) -> Option<&[u8]> {
-        self.get(chunk.stream)?.source.slice(chunk.offset, chunk.len as usize)
+        self.get(chunk.stream)?.slice(chunk.offset, chunk.len as usize)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::source::Source;
+
+    fn generated(len: u64, seed: u64) -> Bytes {
+        Bytes::File(Arc::new(Source::generated(len, seed).unwrap()))
+    }
 
     #[test]
     fn chunks_come_from_the_streams_own_source() {
         let mut sources = Sources::default();
         let (old, new) = (StreamId::new(3, 0), StreamId::new(3, 1));
-        sources.insert(old, Arc::new(Source::generated(1000, 1).unwrap()));
+        sources.insert(old, generated(1000, 1));
         let chunk = |stream, offset, len| ChunkRef { stream, offset, len };
         assert_eq!(sources.chunk(chunk(old, 900, 100)).map(<[u8]>::len), Some(100));
         assert!(sources.chunk(chunk(old, 901, 100)).is_none());
         assert_eq!(sources.check([chunk(old, 0, 10), chunk(old, 10, 10)].into_iter()), Ok(()));
-        sources.insert(new, Arc::new(Source::generated(1000, 2).unwrap()));
+        sources.insert(new, generated(1000, 2));
         sources.remove(old);
         assert!(sources.chunk(chunk(old, 0, 1)).is_none());
         assert_eq!(sources.check([chunk(new, 0, 1), chunk(old, 0, 1)].into_iter()), Err(old));

@@ -7,7 +7,7 @@
 //! The look-up runs per packet: an index (the stream's slot), then the few blocks of that stream which are not whole
 //! yet, of which the last one used is tried first.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use udpx_proto::{PayloadSink, StreamId};
 
@@ -64,11 +64,41 @@ pub(crate) struct Staging {
     kept: Vec<(StreamId, u64, Block)>,
     /// Committed bytes whose block was thrown away.
     released: u64,
+    /// Streams that have to be written in order.
+    ordered: usize,
+}
+
+/// Of a stream that has to be written from its first block to its last.
+///
+/// Its later blocks may take all of the memory, and cannot leave before the earlier ones have. So a block is set aside
+/// for the lowest one that is not whole, and again as soon as one comes back: whatever is lost and repeated, the stream
+/// goes on.
+struct Order {
+    /// The lowest block that is not whole.
+    next: u64,
+    /// Later ones that are.
+    whole: BTreeSet<u64>,
+    aside: Option<Block>,
+}
+
+impl Order {
+    fn on_whole(&mut self, index: u64) {
+        self.whole.insert(index);
+        while self.whole.remove(&self.next) {
+            self.next += 1;
+        }
+    }
+
+    /// The block that was set aside, if it is for this one.
+    fn take(order: &mut Option<Self>, index: u64) -> Option<Block> {
+        order.as_mut().filter(|order| order.next == index)?.aside.take()
+    }
 }
 
 /// The blocks of one stream that have holes.
 struct Entry {
     id: StreamId,
+    order: Option<Order>,
     /// It is known what it belongs to, so its blocks have somewhere to go.
     vouched: bool,
     blocks: VecDeque<Staged>,
@@ -84,7 +114,7 @@ struct Staged {
 
 impl Entry {
     fn new(id: StreamId) -> Self {
-        Self { id, vouched: false, blocks: VecDeque::new(), last: 0 }
+        Self { id, order: None, vouched: false, blocks: VecDeque::new(), last: 0 }
     }
 
     fn position(&mut self, index: u64) -> Option<usize> {
@@ -118,6 +148,29 @@ impl Staging {
         self.kept = kept;
         let ours: Vec<(StreamId, u64, Block)> = ours;
         self.whole.extend(ours);
+    }
+
+    /// The stream, from its first block on, has to be written in order: it will never lack memory for the block that
+    /// is next.
+    pub(crate) fn keep_order(&mut self, id: StreamId, pool: &mut StagingPool) {
+        let whole = self.whole.iter().filter(|whole| whole.0 == id).map(|&(_, index, _)| index);
+        let mut order = Order { next: 0, whole: BTreeSet::new(), aside: None };
+        whole.for_each(|index| order.on_whole(index));
+        self.entry(id, pool).order = Some(order);
+        self.ordered += 1;
+        self.refill(pool);
+    }
+
+    /// A block has come back: those that are set aside come first.
+    pub(crate) fn refill(&mut self, pool: &mut StagingPool) {
+        if self.ordered == 0 {
+            return;
+        }
+        for order in self.streams.iter_mut().flatten().filter_map(|entry| entry.order.as_mut()) {
+            if order.aside.is_none() {
+                order.aside = pool.pool.take();
+            }
+        }
     }
 
     /// The entry of a stream. What an earlier user of its slot left behind is thrown away.
@@ -179,6 +232,10 @@ impl Staging {
             && slot.as_ref().is_some_and(|entry| entry.id == id)
             && let Some(entry) = slot.take()
         {
+            if let Some(order) = entry.order {
+                self.ordered -= 1;
+                order.aside.into_iter().for_each(|block| pool.give(block));
+            }
             for staged in entry.blocks {
                 self.release(staged.block, pool);
             }
@@ -199,8 +256,10 @@ impl Staging {
     /// Throws away everything; the session is over.
     pub(crate) fn clear(&mut self, pool: &mut StagingPool) {
         for entry in self.streams.drain(..).flatten() {
+            entry.order.and_then(|order| order.aside).into_iter().for_each(|block| pool.give(block));
             entry.blocks.into_iter().for_each(|staged| pool.give(staged.block));
         }
+        self.ordered = 0;
         self.whole.drain(..).chain(self.kept.drain(..)).for_each(|(_, _, block)| pool.give(block));
     }
 
@@ -250,15 +309,21 @@ impl PayloadSink for Sink<'_> {
         if at.is_none() && !vouched && self.staging.unplaced() >= UNPLACED_MAX {
             return None;
         }
-        let entry = self.staging.streams.get_mut(stream.slot()).and_then(Option::as_mut);
-        if let (Some(entry), Some(at)) = (entry, at) {
+        if let Some(at) = at {
+            let entry = self.staging.streams.get_mut(stream.slot()).and_then(Option::as_mut)?;
             let block = &mut entry.blocks[at].block;
             return block.has_room_for(start as u32, end as u32).then(|| &mut block.bytes_mut()[start..end]);
         }
         if self.pool.spare.is_none() {
             self.pool.spare = self.pool.pool.take();
         }
-        self.pool.spare.as_mut().map(|block| &mut block.bytes_mut()[start..end])
+        if let Some(block) = &mut self.pool.spare {
+            return Some(&mut block.bytes_mut()[start..end]);
+        }
+        let slot = self.staging.streams.get_mut(stream.slot()).and_then(Option::as_mut);
+        let order = slot.filter(|entry| entry.id == stream)?.order.as_mut()?;
+        let aside = order.aside.as_mut().filter(|_| order.next == index)?;
+        Some(&mut aside.bytes_mut()[start..end])
     }
 
     fn commit(&mut self, stream: StreamId, offset: u64, len: usize, block_done: bool) {
@@ -267,7 +332,13 @@ impl PayloadSink for Sink<'_> {
         let at = match entry.position(index) {
             Some(at) => at,
             // The end of a stream without an announced end may find its last block flushed: it has no bytes here.
-            None => match self.pool.spare.take().or_else(|| self.pool.pool.take()) {
+            None => match self
+                .pool
+                .spare
+                .take()
+                .or_else(|| Order::take(&mut entry.order, index))
+                .or_else(|| self.pool.pool.take())
+            {
                 Some(block) => {
                     self.pool.clock += 1;
                     entry.blocks.push_back(Staged { index, begun: self.pool.clock, block });
@@ -280,6 +351,9 @@ impl PayloadSink for Sink<'_> {
         let marked = entry.blocks[at].block.mark(start, start + len as u32);
         debug_assert!(marked, "stage() made sure that there is room");
         if block_done {
+            if let Some(order) = &mut entry.order {
+                order.on_whole(index);
+            }
             let (vouched, done) = (entry.vouched, entry.remove(at));
             let done = done.map(|staged| (stream, index, staged.block));
             if vouched {
@@ -390,6 +464,35 @@ mod tests {
         let next = StreamId::new(1, 1);
         staging.sink(&mut pool).commit(next, 0, 5, false);
         assert_eq!(staging.take_released(), 20);
+        staging.clear(&mut pool);
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn what_comes_next_in_order_always_finds_memory() {
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK));
+        staging.vouch(STREAM, &mut pool);
+        staging.keep_order(STREAM, &mut pool);
+        for block in 1..4 {
+            assert!(put(&mut staging, &mut pool, block * BLOCK, 1 << 20, true), "{block}");
+        }
+        assert!(!put(&mut staging, &mut pool, 4 * BLOCK, 1 << 20, true), "that one can wait");
+        // A packet that does not open leaves it where it is.
+        assert!(staging.sink(&mut pool).stage(STREAM, 0, 1000).is_some());
+        assert!(!put(&mut staging, &mut pool, 5 * BLOCK, 9, false));
+        assert!(put(&mut staging, &mut pool, 0, 1 << 20, true));
+        let mut order = Vec::new();
+        while let Some((_, index, block)) = staging.next_whole() {
+            // As each is written its memory comes back, and is set aside again first of all.
+            pool.give(block);
+            staging.refill(&mut pool);
+            order.push(index);
+        }
+        assert_eq!(order, [1, 2, 3, 0]);
+        for block in [5, 6, 7, 4] {
+            assert!(put(&mut staging, &mut pool, block * BLOCK, 1 << 20, true), "{block}");
+        }
+        assert!(!put(&mut staging, &mut pool, 8 * BLOCK, 9, false), "all is whole, and nothing came back");
         staging.clear(&mut pool);
         assert_eq!(pool.in_use(), 0);
     }

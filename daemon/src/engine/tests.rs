@@ -1,7 +1,9 @@
 //! Two engines in this process, with something between their sockets and the kernel.
 
 mod lent;
+mod pipes;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -32,6 +34,16 @@ struct Pair {
 
 impl Pair {
     fn connect(inject: fn() -> SendInjector, plain: bool) -> Self {
+        Self::connect_over(inject, plain, 32 << 20, |address| address)
+    }
+
+    /// With other memory for what comes in, and by another way than the direct one.
+    fn connect_over(
+        inject: fn() -> SendInjector,
+        plain: bool,
+        staging: u64,
+        way: impl FnOnce(SocketAddr) -> SocketAddr,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (server, client) = (identity::ephemeral().unwrap(), identity::ephemeral().unwrap());
         let vault = Arc::new(RootVault::open(directory.path()).unwrap());
@@ -43,7 +55,7 @@ impl Pair {
             identity,
             listen,
             peers,
-            staging: 32 << 20,
+            staging,
             receive_buffer: 8 << 20,
             gso: true,
             mtu_max: 1500,
@@ -54,7 +66,7 @@ impl Pair {
         let listen = vec!["127.0.0.1:0".parse().unwrap()];
         let peers = Peers::new(vec![access], "config".into());
         let receiver = EngineHandle::start(config(server, listen, peers)).unwrap();
-        let address = receiver.listening()[0];
+        let address = way(receiver.listening()[0]);
         let sender = config(client, Vec::new(), Peers::default());
         let sender = EngineHandle::start(EngineConfig { inject: Some(inject), ..sender }).unwrap();
         let policy = RatePolicy::Adaptive;
@@ -69,6 +81,7 @@ impl Pair {
             gso: true,
             mtu_max: 9000,
             timeout,
+            trace: None,
         })));
         let session = match sender.next(timeout).unwrap() {
             Some(Report::Connected { session, .. }) => session,

@@ -27,6 +27,7 @@ use udpx_proto::messages::IfExists;
 
 use self::addresses::Address;
 pub use self::event::HostEvent;
+pub use crate::calls::Descriptor;
 use crate::calls::Progress;
 use crate::config::{self, Rights};
 use crate::engine::access::Peers;
@@ -36,6 +37,7 @@ use crate::engine::{EngineConfig, EngineHandle, StartError};
 use crate::identity::OsRandom;
 use crate::report::JobError;
 use crate::storage::orphans::remove_orphans_in;
+use crate::storage::pipe::{Outlet, PipeVault};
 use crate::storage::vault::{RootVault, Vault};
 use crate::ticket::{Gives, Purpose, Ticket};
 use crate::transfer::code_of_vault;
@@ -79,6 +81,8 @@ pub enum Offer {
         /// Its path here, in a directory that exists.
         path: PathBuf,
     },
+    /// Put one file or stream, which goes to what is open already, from its first byte to its last.
+    Pipe(Descriptor),
 }
 
 impl HostConfig {
@@ -221,6 +225,14 @@ fn prepare(offer: &Offer) -> Result<(Purpose, Gives, Place, Option<OnlyFile>), J
             let gives = Gives { read: rights.read, write: rights.write, list: rights.list, once: *once };
             Ok((Purpose::Serve, gives, place, None))
         }
+        Offer::Pipe(Descriptor { file, shown }) => {
+            let outlet = Outlet::new(file.clone(), shown);
+            let outlet = outlet.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
+            let vault = Arc::new(PipeVault::new(Arc::new(outlet)));
+            let only = OnlyFile { path: shown.as_os_str().as_bytes().to_vec(), if_exists: IfExists::Replace };
+            let place = Place { vault, root: PathBuf::new() };
+            Ok((Purpose::Receive, ONE_FILE, place, Some(only)))
+        }
         Offer::File { path } => {
             let name = path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/"));
             let Some(name) = name.filter(|_| !path.is_dir()) else {
@@ -230,10 +242,13 @@ fn prepare(offer: &Offer) -> Result<(Purpose, Gives, Place, Option<OnlyFile>), J
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             let place = open(parent.unwrap_or(Path::new(".")))?;
             let only = OnlyFile { path: name.as_bytes().to_vec(), if_exists: IfExists::Replace };
-            Ok((Purpose::Receive, Gives { write: true, once: true, ..Gives::default() }, place, Some(only)))
+            Ok((Purpose::Receive, ONE_FILE, place, Some(only)))
         }
     }
 }
+
+/// What a ticket for one file gives.
+const ONE_FILE: Gives = Gives { read: false, write: true, list: false, once: true };
 
 fn open(path: &Path) -> Result<Place, JobError> {
     // The other end is told where its file is, and "." says little there.

@@ -93,6 +93,9 @@ pub(crate) struct SourceRecord {
     /// Its size as it was when the job was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<u64>,
+    /// It came as a pipe, and nobody can open it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) pipe: bool,
 }
 
 /// Where the files of a job go.
@@ -103,7 +106,7 @@ pub(crate) struct DestinationRecord {
     pub(crate) root: String,
     #[serde(with = "bytes")]
     pub(crate) path: Name,
-    /// Of a pull: how the daemon comes to it.
+    /// Of a pull: how the daemon comes to it. What came by a descriptor is written in order, and only once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) how: Option<How>,
 }
@@ -148,23 +151,38 @@ impl Outcomes {
     }
 }
 
+impl SourceRecord {
+    fn place(&self) -> PlaceReport {
+        PlaceReport { root: self.root.clone(), path: self.path.clone() }
+    }
+}
+
 impl JobRecord {
     /// Whether a file of it can only be opened or created with the rights of its owner, by a process of that user.
     pub(crate) fn needs_owner(&self) -> bool {
         self.destination.how.is_some() || self.sources.iter().any(|source| source.how.is_some())
     }
 
+    /// Whether it moves bytes that come or go only once: such a job cannot begin anew.
+    pub(crate) fn has_pipe(&self) -> bool {
+        self.destination.how == Some(How::Fd) || self.sources.iter().any(|source| source.pipe)
+    }
+
+    /// The sources that its report does not list, in pieces for an event each.
+    pub(crate) fn sources_beyond(&self) -> impl Iterator<Item = Vec<PlaceReport>> {
+        let beyond = self.sources.get(SOURCES_SHOWN_MAX..).unwrap_or_default();
+        beyond.chunks(SOURCES_SHOWN_MAX).map(|piece| piece.iter().map(SourceRecord::place).collect())
+    }
+
     /// The job as it is told, at rest: whoever runs it adds rate, round trip and loss.
     pub(crate) fn report(&self) -> JobReport {
-        let place =
-            |source: &SourceRecord| PlaceReport { root: source.root.clone(), path: source.path.clone() };
         JobReport {
             job: self.id,
             uid: self.uid,
             user: self.user.clone(),
             direction: self.direction,
             peer: self.host.clone(),
-            sources: self.sources.iter().take(SOURCES_SHOWN_MAX).map(place).collect(),
+            sources: self.sources.iter().take(SOURCES_SHOWN_MAX).map(SourceRecord::place).collect(),
             sources_total: self.sources.len() as u64,
             destination: PlaceReport {
                 root: self.destination.root.clone(),
@@ -278,6 +296,7 @@ pub(super) mod tests {
             name: Name::new(name),
             how: Some(How::Vault),
             bytes: Some(7),
+            pipe: false,
         };
         JobRecord {
             id,

@@ -67,7 +67,7 @@ impl Vault {
     /// absolute; a destination need not exist.
     ///
     /// # Errors
-    /// A source that is not there, a destination that cannot be reached, a relative path, more than
+    /// A destination that cannot be reached, a relative path, more than
     /// [`NAMED_MAX`] of them.
     pub fn new(sources: &[PathBuf], destinations: &[PathBuf]) -> Result<Self, JobError> {
         let places = Places::resolve(sources, destinations)?;

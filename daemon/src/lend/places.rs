@@ -15,9 +15,8 @@ use udpx_proto::Code;
 
 use crate::report::JobError;
 use crate::storage::path::{PathError, RelPath};
-use crate::storage::source::SourceError;
 use crate::storage::vault::RootVault;
-use crate::transfer::{code_of_source, code_of_vault};
+use crate::transfer::code_of_vault;
 
 /// Sources and destinations of one process.
 pub const NAMED_MAX: usize = 1 << 16;
@@ -78,10 +77,9 @@ impl Places {
         let mut places = Self { sources: HashMap::new(), destinations: Vec::new() };
         for source in sources {
             let given = plain(source).ok_or_else(|| not_plain(source))?;
-            let real = source.canonicalize().map_err(|error| {
-                let error = SourceError::at_open(source, error);
-                JobError::told(code_of_source(&error), &error.to_string())
-            })?;
+            // One that is not there is told when it is asked for: the others are lent all the same. Should it appear
+            // meanwhile, no link on the way to it is followed.
+            let real = source.canonicalize().unwrap_or_else(|_| given.clone());
             places.sources.insert(given, real.clone());
             places.sources.insert(real.clone(), real);
         }

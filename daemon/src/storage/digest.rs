@@ -36,6 +36,9 @@ pub struct Subtrees {
 }
 
 impl Subtrees {
+    /// The blocks of a file of which it is known only that it has more than one: all are whole, as far as one can say.
+    pub const UNKNOWN: Self = Self { size: FILE_BYTES_MAX };
+
     /// The blocks of a file of `size` bytes; `None` above [`FILE_BYTES_MAX`].
     pub fn of(size: u64) -> Option<Self> {
         (size <= FILE_BYTES_MAX).then_some(Self { size })
@@ -100,6 +103,28 @@ impl DigestTree {
     /// The division that this tree follows.
     pub fn subtrees(&self) -> Subtrees {
         self.subtrees
+    }
+
+    /// The size is known now, of a tree for [`Subtrees::UNKNOWN`]. False, with nothing changed, if something was set
+    /// beyond it.
+    pub fn set_size(&mut self, subtrees: Subtrees) -> bool {
+        let count = subtrees.count();
+        let pages = count.div_ceil(PAGE as u64);
+        let beyond = |page: &Page| page.present.iter().any(|&word| word != 0);
+        if self.pages.iter().skip(pages as usize).flatten().any(|page| beyond(page))
+            || (count..pages * PAGE as u64).any(|index| self.get(index).is_some())
+        {
+            return false;
+        }
+        self.subtrees = subtrees;
+        self.pages.truncate(pages as usize);
+        if let Some(number) = (self.pages.len() as u64).checked_sub(1) {
+            let blocks = self.page_blocks(number);
+            if let Some(page) = &mut self.pages[number as usize] {
+                page.merged = page.is_complete(blocks).then(|| merge(&page.cvs[..blocks]));
+            }
+        }
+        true
     }
 
     /// Sets (or replaces, when a bad block was sent again) the value of block `index`. A block beyond the
@@ -290,6 +315,27 @@ mod tests {
             }
             assert_eq!(tree.root(), Some(root(&cvs)), "{count} blocks");
         }
+    }
+
+    #[test]
+    fn a_size_that_comes_last_makes_the_same_tree() {
+        for count in [3_u64, 1023, 1024, 1025, 2048, 2050] {
+            let subtrees = Subtrees::of(count * BLOCK - 5).unwrap();
+            let (mut known, mut late) = (DigestTree::new(subtrees), DigestTree::new(Subtrees::UNKNOWN));
+            for i in 0..count {
+                let cv = Cv(*blake3::hash(&i.to_le_bytes()).as_bytes());
+                known.set(i, cv);
+                if i != count / 2 {
+                    late.set(i, cv);
+                }
+            }
+            assert!(!late.set_size(Subtrees::of((count - 1) * BLOCK).unwrap()), "something lies beyond");
+            assert!(late.set_size(subtrees) && late.missing_count() == 1);
+            late.set(count / 2, known.get(count / 2).unwrap());
+            assert_eq!(late.root(), known.root(), "{count}");
+        }
+        let bytes = [7; BLOCK as usize];
+        assert_eq!(Subtrees::UNKNOWN.cv(3, &bytes), Subtrees::of(9 * BLOCK).unwrap().cv(3, &bytes));
     }
 
     #[test]

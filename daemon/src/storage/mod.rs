@@ -16,6 +16,7 @@
 //! - [`part`]: a file on its way in: `.udpx-<16 hex>.part` → fsync → rename → fsync of the directory.
 //! - [`lender`]: a vault whose names are the business of another process, which the file's owner runs.
 //! - [`fileops`]: the system calls behind a part, as a seam where tests inject faults and record the order.
+//! - [`pipe`]: sources that can be read only once, destinations that take bytes only in order.
 //! - [`readers`], [`writers`]: the thread pools behind typed proxies over bounded channels.
 //!
 //! The range journal, which lets a receiver resume after a crash, will sit between [`part`] and
@@ -32,6 +33,7 @@ pub(crate) mod named;
 pub mod orphans;
 pub mod part;
 pub mod path;
+pub mod pipe;
 pub mod readers;
 mod reserve;
 pub mod source;

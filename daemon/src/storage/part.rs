@@ -27,6 +27,7 @@ use std::time::SystemTime;
 use super::fileops::FileOps;
 use super::lender::LentVault;
 use super::path::numbered;
+use super::pipe::PipePart;
 use super::vault::VaultError;
 
 /// Bytes written to a part after which their write-back is started.
@@ -72,6 +73,7 @@ pub struct Part {
 
 enum Sink {
     File(PartFile),
+    Pipe(PipePart),
     Null,
 }
 
@@ -135,6 +137,19 @@ impl Part {
         Self { sink: Sink::File(file), size, written: AtomicU64::new(0), reread: AtomicU64::new(0) }
     }
 
+    /// A part whose bytes go into a pipe, in order.
+    pub(super) fn pipe(pipe: PipePart, size: Option<u64>) -> Self {
+        Self { sink: Sink::Pipe(pipe), size, written: AtomicU64::new(0), reread: AtomicU64::new(0) }
+    }
+
+    /// Its pipe: whole blocks in order, and no others, go through that.
+    pub(crate) fn as_pipe(&self) -> Option<&PipePart> {
+        match &self.sink {
+            Sink::Pipe(pipe) => Some(pipe),
+            Sink::File(_) | Sink::Null => None,
+        }
+    }
+
     /// A part that counts what it is given and keeps nothing, for measuring everything but the disk.
     pub fn null(size: Option<u64>) -> Self {
         Self { sink: Sink::Null, size, written: AtomicU64::new(0), reread: AtomicU64::new(0) }
@@ -164,7 +179,7 @@ impl Part {
     pub fn part_path(&self) -> Option<PathBuf> {
         match &self.sink {
             Sink::File(part) => Some(part.place.dir_path.join(&part.place.part_name)),
-            Sink::Null => None,
+            Sink::Pipe(_) | Sink::Null => None,
         }
     }
 
@@ -172,7 +187,7 @@ impl Part {
     pub(super) fn lender(&self) -> Option<(&LentVault, &Place)> {
         match &self.sink {
             Sink::File(PartFile { home: Home::Lent(lender), place, .. }) => Some((lender, place)),
-            Sink::File(_) | Sink::Null => None,
+            Sink::File(_) | Sink::Pipe(_) | Sink::Null => None,
         }
     }
 
@@ -183,7 +198,7 @@ impl Part {
     pub(crate) fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
         match &self.sink {
             Sink::File(part) => part.file.try_clone().map(|file| Some(file.into())),
-            Sink::Null => Ok(None),
+            Sink::Pipe(_) | Sink::Null => Ok(None),
         }
     }
 
@@ -200,9 +215,14 @@ impl Part {
         if offset.checked_add(total).is_none_or(|end| self.size.is_some_and(|size| end > size)) {
             return Err(VaultError::OutOfRange { path: self.shown(), offset, bytes: total });
         }
-        let Sink::File(part) = &self.sink else {
-            self.written.fetch_add(total, Ordering::Relaxed);
-            return Ok(total);
+        let part = match &self.sink {
+            Sink::File(part) => part,
+            Sink::Null => {
+                self.written.fetch_add(total, Ordering::Relaxed);
+                return Ok(total);
+            }
+            // At no offset of anybody's choice.
+            Sink::Pipe(_) => return Err(VaultError::OutOfRange { path: self.shown(), offset, bytes: total }),
         };
         part.check()?;
         let mut at = offset;
@@ -243,6 +263,7 @@ impl Part {
     pub fn commit(&self, finish: Finish) -> Result<PathBuf, VaultError> {
         match &self.sink {
             Sink::File(part) => self.commit_as(part.place.if_exists, finish),
+            Sink::Pipe(pipe) => pipe.commit(),
             Sink::Null => Ok(PathBuf::from("/dev/null")),
         }
     }
@@ -279,6 +300,7 @@ impl Part {
     fn shown(&self) -> PathBuf {
         match &self.sink {
             Sink::File(part) => part.path(),
+            Sink::Pipe(pipe) => pipe.name().into(),
             Sink::Null => PathBuf::from("/dev/null"),
         }
     }

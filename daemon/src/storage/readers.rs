@@ -19,6 +19,7 @@ use udpx_control::descriptor::classify;
 
 use super::digest::Cv;
 use super::path::RelPath;
+use super::pipe::{Feed, Inlet, Line};
 use super::source::{Source, SourceError, guard_thread};
 use super::vault::Vault;
 use super::{BLOCK, Bell, Refused};
@@ -44,6 +45,8 @@ pub struct ReadRequest {
 pub enum ReadJob {
     /// Open a source.
     Open(Origin),
+    /// Begin to read a pipe.
+    Tap(Arc<Inlet>),
     /// Populate a block, and hash it if asked to: `hash` is false for a block that was hashed before and may
     /// have been evicted since.
     Prepare {
@@ -114,6 +117,10 @@ pub struct ReadReply {
 pub enum ReadOutcome {
     /// Of [`ReadJob::Open`].
     Opened(Result<Arc<Source>, SourceError>),
+    /// Of [`ReadJob::Tap`].
+    Tapped(Result<Feed, SourceError>),
+    /// Something came out of a pipe that was tapped: see [`Feed::next_fill`].
+    Flowed,
     /// Of [`ReadJob::Prepare`]: the chaining value if it was asked for.
     Prepared {
         /// Index of the block.
@@ -197,7 +204,8 @@ fn read_loop(queue: &Receiver<ReadRequest>, replies: &Sender<ReadReply>, bell: &
         tracing::warn!(%error, "no alternate signal stack for a reader");
     }
     for request in queue {
-        let reply = ReadReply { tag: request.tag, outcome: perform(request.job) };
+        let line = || Line { tag: request.tag, replies: replies.clone(), bell: bell.clone() };
+        let reply = ReadReply { tag: request.tag, outcome: perform(request.job, line) };
         if replies.send(reply).is_err() {
             return;
         }
@@ -205,8 +213,9 @@ fn read_loop(queue: &Receiver<ReadRequest>, replies: &Sender<ReadReply>, bell: &
     }
 }
 
-fn perform(job: ReadJob) -> ReadOutcome {
+fn perform(job: ReadJob, line: impl FnOnce() -> Line) -> ReadOutcome {
     match job {
+        ReadJob::Tap(inlet) => ReadOutcome::Tapped(inlet.tap(line())),
         ReadJob::Open(origin) => ReadOutcome::Opened(open(&origin).map(Arc::new)),
         ReadJob::Prepare { source, block, hash } => {
             ReadOutcome::Prepared { block, result: prepare(&source, block, hash) }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::Mode;
+use udpx_control::descriptor::DescriptorError;
 use udpx_proto::Code;
 
 use super::fileops::{FileOps, INSIDE, LinuxFiles, NO_LINKS, open_beneath};
@@ -131,6 +132,30 @@ pub enum VaultError {
     /// The part was committed already, or is being committed.
     #[error("{0:?} is being committed twice; this is a defect, please report it.")]
     Finished(PathBuf),
+    /// A descriptor that was handed over does not serve.
+    #[error("{path:?} can't be written as it was handed over: {error}")]
+    Handed {
+        /// The destination.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: DescriptorError,
+    },
+    /// A pipe whose other end was closed.
+    #[error("The reader of {0:?} has gone; let it read to the end, or take the file into another one.")]
+    ReaderGone(PathBuf),
+    /// A pipe that has taken a part of the file, of a session that was lost.
+    #[error(
+        "{path:?} has got {bytes} bytes by a session that was lost, and they can't be taken back; run the whole pipeline again."
+    )]
+    Begun {
+        /// The pipe.
+        path: PathBuf,
+        /// What was written.
+        bytes: u64,
+    },
+    /// A pipe that another transfer has not given up yet, or there are too many of them.
+    #[error("{0:?} can't be written now; try again when other transfers through pipes have ended.")]
+    Busy(PathBuf),
     /// The user's process that was to do it could not; its words.
     #[error("{text}")]
     Lent {

@@ -192,7 +192,9 @@ impl Writers {
         }
         for number in 0..clerks.max(1) {
             let name = format!("udpx-clerk-{number}");
-            threads.push(spawn_worker(name, clerk_queue.clone(), replies.clone(), bell.clone(), perform)?);
+            let (pipe_replies, pipe_bell) = (replies.clone(), bell.clone());
+            let work = move |job| perform(job, &pipe_replies, &pipe_bell);
+            threads.push(spawn_worker(name, clerk_queue.clone(), replies.clone(), bell.clone(), work)?);
         }
         let ends = Some(Ends { writers: senders, clerks: clerk_jobs, replies: inbox });
         Ok(Self { ends, threads, beats, refused: AtomicU64::new(0) })
@@ -208,6 +210,11 @@ impl Writers {
         let Some(ends) = &self.ends else {
             return Err(Refused::Closed(job));
         };
+        // A pipe has a writer of its own: it may stand still for as long as its reader does.
+        let part = job.part.clone();
+        if let Some(pipe) = part.as_pipe() {
+            return pipe.try_write(job);
+        }
         let home = job.tag.wrapping_add(job.block_index) % ends.writers.len() as u64;
         ends.writers[home as usize].try_send(job).map_err(|error| self.refuse(error))
     }
@@ -264,10 +271,15 @@ fn spawn_worker<T: Send + 'static>(
     })
 }
 
-fn perform(job: ClerkJob) -> WriteReply {
+/// Does the work of a clerk. The writer of a pipe answers where writers do.
+fn perform(job: ClerkJob, replies: &Sender<WriteReply>, bell: &Bell) -> WriteReply {
     match job {
         ClerkJob::Create { tag, vault, path, spec } => {
-            WriteReply::Created { tag, result: vault.create_part(&path, spec).map(Arc::new) }
+            let created = vault.create_part(&path, spec).and_then(|part| {
+                part.as_pipe().map_or(Ok(()), |pipe| pipe.start(replies, bell))?;
+                Ok(part)
+            });
+            WriteReply::Created { tag, result: created.map(Arc::new) }
         }
         ClerkJob::Commit { tag, vault, part, finish } => {
             WriteReply::Committed { tag, result: vault.commit(&part, finish) }

@@ -16,6 +16,11 @@ impl BlockSet {
         Self { count, words: Vec::new() }
     }
 
+    /// How many indices there are is known now; no fewer than were inserted.
+    pub(crate) fn set_count(&mut self, count: u64) {
+        self.count = count;
+    }
+
     pub(crate) fn contains(&self, index: u64) -> bool {
         self.words.get((index / 64) as usize).is_some_and(|word| word & 1 << (index % 64) != 0)
     }

@@ -10,6 +10,7 @@ pub(crate) fn code_of_source(error: &SourceError) -> Code {
     match error {
         SourceError::Changed { .. } => Code::SourceChanged,
         SourceError::Outside(_) => Code::Refused,
+        SourceError::Spent { .. } | SourceError::Busy(_) | SourceError::TooManyPipes(_) => Code::TryAgain,
         SourceError::NotFound(_)
         | SourceError::Unreadable(_)
         | SourceError::IsDirectory(_)
@@ -28,13 +29,18 @@ pub(crate) fn code_of_vault(error: &VaultError) -> Code {
         VaultError::Outside(_) => Code::Refused,
         VaultError::OutOfRange { .. } => Code::Protocol,
         VaultError::Finished(_) => Code::Bug,
-        VaultError::Poisoned(_) | VaultError::NotDurable { .. } | VaultError::Io { .. } => Code::Io,
+        VaultError::Begun { .. } | VaultError::Busy(_) => Code::TryAgain,
+        VaultError::Poisoned(_)
+        | VaultError::NotDurable { .. }
+        | VaultError::Io { .. }
+        | VaultError::ReaderGone(_) => Code::Io,
         VaultError::Name(_)
         | VaultError::NotFound(_)
         | VaultError::IsDirectory(_)
         | VaultError::NotDirectory(_)
         | VaultError::NotWritable(_)
         | VaultError::Exists(_)
+        | VaultError::Handed { .. }
         | VaultError::NoSpace { .. }
         | VaultError::TooLarge { .. } => Code::NoSpace,
     }

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use udpx_proto::{Code, Message, RequestId, StreamId, StreamStats};
 
 use crate::storage::path::RelPath;
+use crate::storage::pipe::{Slab, Slabs};
 use crate::storage::source::Source;
 
 pub(crate) use codes::{code_of_source, code_of_vault};
@@ -50,16 +51,34 @@ pub(crate) type Mail = VecDeque<Message>;
 
 /// What a [`put::Put`] needs of its session's streams.
 pub(crate) trait Streams {
-    /// Opens a stream over `[start, end)` of `source`; `None` while all are in use.
-    fn open(&mut self, request: RequestId, source: &Arc<Source>, start: u64, end: u64) -> Option<StreamId>;
+    /// Opens a stream over `[start, end)` of `bytes`, to whose end none is known yet if there is none; `None` while
+    /// all are in use.
+    fn open(&mut self, request: RequestId, bytes: Bytes, start: u64, end: Option<u64>) -> Option<StreamId>;
+    /// The next block of a stream from a pipe.
+    fn push(&mut self, stream: StreamId, slab: Arc<Slab>);
+    /// Blocks of a stream from a pipe below this one will not be read again.
+    fn drop_below(&mut self, stream: StreamId, block: u64);
+    /// The end of a stream that was opened without one.
+    fn finish(&mut self, stream: StreamId, end: u64);
     /// Bytes below `available` can be read without waiting.
     fn extend(&mut self, stream: StreamId, available: u64);
     /// One past the highest byte that was ever sent.
     fn cursor(&self, stream: StreamId) -> Option<u64>;
+    /// The peer has every byte below.
+    fn settled(&self, stream: StreamId) -> Option<u64>;
     /// Counters of a stream that is alive.
     fn stats(&self, stream: StreamId) -> Option<StreamStats>;
     /// Gives a stream up.
     fn reset(&mut self, stream: StreamId, code: Code);
+}
+
+/// What a stream is read from.
+#[derive(Clone, Debug)]
+pub(crate) enum Bytes {
+    /// A file in memory.
+    File(Arc<Source>),
+    /// What came out of a pipe.
+    Pipe(Slabs),
 }
 
 /// Why a transfer ended without its file.

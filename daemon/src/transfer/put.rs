@@ -5,6 +5,8 @@
 //! half-way is never given its name at the receiver. What was hashed is what arrives: a block that differs there is
 //! hashed again here, and sent again only if it still is what it was.
 
+mod pour;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -17,11 +19,12 @@ use udpx_proto::messages::{
 use udpx_proto::{Code, RequestId, StreamId, StreamStats, Time};
 
 use super::stripe::Stripe;
-use super::{DIGESTS_MAX, Failure, Mail, Streams, code_of_source};
+use super::{Bytes, DIGESTS_MAX, Failure, Mail, Streams, code_of_source};
 use crate::engine::workers::Queue;
 use crate::report::Row;
 use crate::storage::BLOCK;
 use crate::storage::digest::{Cv, DigestTree, Subtrees};
+use crate::storage::pipe::{Feed, Inlet};
 use crate::storage::readers::{Origin, ReadJob, ReadOutcome, ReadRequest};
 use crate::storage::source::{Source, SourceError};
 
@@ -41,6 +44,8 @@ pub(crate) enum PutOrigin {
     At(Origin),
     /// A source that is open.
     Open(Arc<Source>),
+    /// A pipe.
+    Pipe(Arc<Inlet>),
 }
 
 /// Why a file is sent.
@@ -84,6 +89,10 @@ pub(crate) struct Put {
     pub(crate) spec: PutSpec,
     phase: Phase,
     source: Option<Arc<Source>>,
+    /// Instead of a source, if it comes out of a pipe.
+    feed: Option<Feed>,
+    /// The receiver was asked without a size, and gets one stream without an end.
+    endless: bool,
     tree: DigestTree,
     stripes: Vec<Stripe>,
     /// Streams alive, and when they were opened.
@@ -99,7 +108,7 @@ pub(crate) struct Put {
 /// How far a put is.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum Phase {
-    /// A reader opens the source.
+    /// A reader opens the source, or a pipe has not said enough.
     Opening,
     /// Blocks are hashed and, once the receiver has agreed, sent.
     Sending,
@@ -114,9 +123,9 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) enum News {
     /// The receiver agreed and named the file.
-    Accepted { path: Vec<u8>, size: u64 },
-    /// The receiver has written so many bytes.
-    Progress { written: u64, size: u64 },
+    Accepted { path: Vec<u8>, size: Option<u64> },
+    /// The receiver has written so many bytes, of those that there are if that is known.
+    Progress { written: u64, size: Option<u64> },
     /// It is durable.
     Done { path: Vec<u8>, bytes: u64, digest: [u8; 32], skipped: bool, reread: u64, rows: Vec<Row> },
     /// It will never be.
@@ -132,6 +141,8 @@ impl Put {
             request,
             phase: Phase::Opening,
             source: None,
+            feed: None,
+            endless: false,
             tree: DigestTree::new(nothing),
             stripes: Vec::new(),
             live: Vec::new(),
@@ -145,6 +156,7 @@ impl Put {
         match put.spec.origin.clone() {
             PutOrigin::At(origin) => put.read(ReadJob::Open(origin), cx),
             PutOrigin::Open(source) => put.on_open(source, cx),
+            PutOrigin::Pipe(inlet) => put.read(ReadJob::Tap(inlet), cx),
         }
         put
     }
@@ -191,15 +203,22 @@ impl Put {
         }
     }
 
-    /// Bytes of the source; 0 until it is open.
-    pub(crate) fn size(&self) -> u64 {
-        self.source.as_ref().map_or(0, |source| source.size())
+    /// Bytes of the source, once they are known.
+    fn size(&self) -> Option<u64> {
+        match (&self.source, &self.feed) {
+            (Some(source), _) => Some(source.size()),
+            (None, Some(_)) if self.phase != Phase::Opening => {
+                self.stripes.first().map_or(Some(0), Stripe::end)
+            }
+            (None, _) => None,
+        }
     }
 
     /// The name of the source, for messages.
     pub(crate) fn shown(&self) -> PathBuf {
         match (&self.source, &self.spec.origin) {
             (Some(source), _) | (None, PutOrigin::Open(source)) => source.path().into(),
+            (None, PutOrigin::Pipe(inlet)) => inlet.name().into(),
             (None, PutOrigin::At(origin)) => origin.path().into(),
         }
     }
@@ -225,6 +244,7 @@ impl Put {
             return;
         }
         self.open_streams(cx);
+        self.release(cx);
         if self.phase == Phase::Sending {
             self.read_ahead(cx);
             self.announce(cx);
@@ -233,25 +253,46 @@ impl Put {
     }
 
     fn open_streams(&mut self, cx: &mut PutCx<'_>) {
-        let Some(source) = &self.source else { return };
         // A large file waits until the receiver has made room for it.
-        if self.accepted.is_none() && source.size() > AT_ONCE_MAX {
+        let waits = self.endless || self.size().is_none_or(|size| size > AT_ONCE_MAX);
+        if self.accepted.is_none() && waits {
             return;
         }
-        for stripe in self.stripes.iter_mut().filter(|stripe| stripe.stream.is_none()) {
-            let Range { start, end } = stripe.bytes();
-            stripe.stream = cx.streams.open(self.request, source, start, end);
-            let Some(stream) = stripe.stream else { return };
+        for at in 0..self.stripes.len() {
+            let stripe = &self.stripes[at];
+            if stripe.stream.is_some() {
+                continue;
+            }
+            let (Range { start, end }, known) = (stripe.bytes(), stripe.end());
+            let Some(bytes) = self.bytes(start, end) else { return };
+            let stream = cx.streams.open(self.request, bytes, start, known.filter(|_| !self.endless));
+            let stripe = &mut self.stripes[at];
+            stripe.stream = stream;
+            let Some(stream) = stream else { return };
+            if let (Some(end), true) = (known, self.endless) {
+                cx.streams.finish(stream, end);
+            }
             cx.streams.extend(stream, stripe.available());
             self.live.push((stream, cx.now));
         }
         while let Some(range) = self.repairs.pop() {
-            let Some(stream) = cx.streams.open(self.request, source, range.start, range.end) else {
+            let bytes = self.bytes(range.start, range.end);
+            let stream =
+                bytes.and_then(|bytes| cx.streams.open(self.request, bytes, range.start, Some(range.end)));
+            let Some(stream) = stream else {
                 self.repairs.push(range);
                 return;
             };
             cx.streams.extend(stream, range.end);
             self.live.push((stream, cx.now));
+        }
+    }
+
+    /// What a stream over these bytes is read from.
+    fn bytes(&self, start: u64, end: u64) -> Option<Bytes> {
+        match &self.source {
+            Some(source) => Some(Bytes::File(source.clone())),
+            None => self.piped(start, end),
         }
     }
 
@@ -269,8 +310,9 @@ impl Put {
         }
     }
 
+    /// Announces digests, of stripes that will not be cut anew.
     fn announce(&mut self, cx: &mut PutCx<'_>) {
-        for stripe in &mut self.stripes {
+        for stripe in self.stripes.iter_mut().filter(|stripe| stripe.stream.is_some()) {
             while cx.mail.len() < MAIL_MAX {
                 let range = stripe.to_announce(ANNOUNCE_LEAST, DIGESTS_MAX as u64);
                 if range.is_empty() {
@@ -293,11 +335,14 @@ impl Put {
                 .stream
                 .is_some_and(|stream| cx.streams.cursor(stream).is_none_or(|at| at == stripe.bytes().end))
         };
-        if self.stripes.iter().all(|stripe| stripe.is_announced() && is_sent(stripe))
-            && let Some(source) = self.source.clone()
-        {
-            self.phase = Phase::Verifying;
-            self.read(ReadJob::Verify { source }, cx);
+        if !self.stripes.iter().all(|stripe| stripe.is_announced() && is_sent(stripe)) {
+            return;
+        }
+        self.phase = Phase::Verifying;
+        match self.source.clone() {
+            Some(source) => self.read(ReadJob::Verify { source }, cx),
+            // What a pipe said is what was hashed.
+            None => self.finish(cx),
         }
     }
 
@@ -311,6 +356,14 @@ impl Put {
                 self.on_open(source, cx);
                 return None;
             }
+            ReadOutcome::Tapped(Ok(feed)) => match self.on_tapped(feed, cx) {
+                Ok(()) => return None,
+                Err(error) => error,
+            },
+            ReadOutcome::Flowed => match self.on_flow(cx) {
+                Ok(()) => return None,
+                Err(error) => error,
+            },
             ReadOutcome::Prepared { block, result: Ok(cv) } => {
                 self.on_prepared(block, cv, cx);
                 return None;
@@ -321,6 +374,7 @@ impl Put {
                 return None;
             }
             ReadOutcome::Opened(Err(error))
+            | ReadOutcome::Tapped(Err(error))
             | ReadOutcome::Prepared { result: Err(error), .. }
             | ReadOutcome::Rehashed { result: Err(error), .. }
             | ReadOutcome::Verified(Err(error)) => error,
@@ -342,9 +396,9 @@ impl Put {
     }
 
     fn finish(&mut self, cx: &mut PutCx<'_>) {
-        if let (Phase::Verifying, Some(digest)) = (self.phase, self.tree.root()) {
+        if let (Phase::Verifying, Some(digest), Some(size)) = (self.phase, self.tree.root(), self.size()) {
             self.phase = Phase::Finishing;
-            let message = Finish { request: self.request, size: self.size(), digest };
+            let message = Finish { request: self.request, size, digest };
             cx.mail.push_back(Message::Finish(message));
         }
     }
@@ -370,8 +424,21 @@ impl Put {
         Some(News::Accepted { path: message.path, size: self.size() })
     }
 
+    /// The receiver can take the file only from its first byte to its last.
+    pub(crate) fn on_in_order(&mut self) {
+        let is_begun = self.stripes.iter().any(|stripe| stripe.stream.is_some());
+        self.spec.streams = Some(1);
+        if let Some(source) = self.source.as_ref().filter(|_| !is_begun) {
+            // Blocks that readers were asked for already are asked for once more, from memory.
+            self.stripes = Stripe::cut(source.subtrees(), 1);
+        }
+    }
+
     /// Blocks arrived there that differ from their digests.
     pub(crate) fn on_bad(&mut self, message: &BadSubtrees, cx: &mut PutCx<'_>) -> Option<News> {
+        if self.feed.is_some() && self.phase != Phase::Over {
+            return self.on_bad_piped(message, cx);
+        }
         let source = self.source.clone()?;
         for &block in &message.indices {
             if self.phase == Phase::Over {
@@ -411,7 +478,7 @@ impl Put {
         if self.phase == Phase::Over {
             return None;
         }
-        self.written = message.written.min(self.size());
+        self.written = message.written.min(self.size().unwrap_or(u64::MAX));
         Some(News::Progress { written: self.written, size: self.size() })
     }
 
@@ -422,7 +489,7 @@ impl Put {
         }
         if self.phase != Phase::Finishing
             || self.tree.root() != Some(message.digest)
-            || message.size != self.size()
+            || Some(message.size) != self.size()
         {
             let text = "The receiver stored something else than what was sent.";
             return Some(self.fail(Failure::new(Code::Corrupt, text), cx));
@@ -471,7 +538,11 @@ impl Put {
         if self.phase == Phase::Over {
             return None;
         }
-        let error = self.source.as_ref()?.mark_changed();
+        let Some(source) = &self.source else {
+            let text = format!("A part of {:?} was given up before the peer had it.", self.shown());
+            return Some(self.fail(Failure::new(Code::Bug, text), cx));
+        };
+        let error = source.mark_changed();
         Some(self.fail(Failure::new(code_of_source(&error), error.to_string()), cx))
     }
 

@@ -53,6 +53,30 @@ impl Stripe {
             .collect()
     }
 
+    /// The only stripe of a file whose size is not known yet.
+    pub(crate) fn endless() -> Self {
+        Self {
+            bytes: 0..u64::MAX,
+            end_block: u64::MAX,
+            stream: None,
+            asked: 0,
+            ready: 0,
+            early: VecDeque::new(),
+            announced: 0,
+        }
+    }
+
+    /// The end of an endless stripe, before its last block is ready.
+    pub(crate) fn finish(&mut self, subtrees: Subtrees) {
+        self.bytes.end = subtrees.size();
+        self.end_block = subtrees.count();
+    }
+
+    /// One past its last byte, if that is known.
+    pub(crate) fn end(&self) -> Option<u64> {
+        (self.end_block < u64::MAX).then_some(self.bytes.end)
+    }
+
     /// Its bytes in the file.
     pub(crate) fn bytes(&self) -> Range<u64> {
         self.bytes.clone()
@@ -88,7 +112,7 @@ impl Stripe {
 
     /// The byte up to which it can be sent.
     pub(crate) fn available(&self) -> u64 {
-        (self.ready * BLOCK).clamp(self.bytes.start, self.bytes.end)
+        self.ready.saturating_mul(BLOCK).clamp(self.bytes.start, self.bytes.end)
     }
 
     /// Blocks whose digests can be announced and were not: none before `least` have come together, or the last.
@@ -122,6 +146,20 @@ mod tests {
             let stripes = Stripe::cut(Subtrees::of(size).unwrap(), count);
             assert_eq!(stripes.iter().map(Stripe::bytes).collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn an_endless_stripe_ends_after_all() {
+        let mut stripe = Stripe::endless();
+        assert_eq!(
+            (stripe.end(), stripe.on_ready(0), stripe.on_ready(1)),
+            (None, Some(BLOCK), Some(2 * BLOCK))
+        );
+        assert_eq!(stripe.to_announce(32, 100), 0..0);
+        assert!(!stripe.is_announced());
+        stripe.finish(Subtrees::of(2 * BLOCK + 3).unwrap());
+        assert_eq!(stripe.on_ready(2), Some(2 * BLOCK + 3));
+        assert_eq!((stripe.end(), stripe.to_announce(32, 100)), (Some(2 * BLOCK + 3), 0..3));
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! be overwritten. The file gets its name when every block equals its announced digest and the root of all equals
 //! FINISH; until then there is only a part that vanishes with the take.
 
+mod order;
+mod unsized_file;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -14,6 +17,8 @@ use udpx_proto::messages::{
 };
 use udpx_proto::{Code, Message, RequestId, Time};
 
+use self::order::Order;
+use self::unsized_file::Endless;
 use super::block_set::BlockSet;
 use super::put::AT_ONCE_MAX;
 use super::{Failure, INDICES_MAX, Mail, code_of_vault, rel_path};
@@ -59,7 +64,10 @@ pub(crate) struct Take {
     inside: Option<RelPath>,
     spec: PartSpec,
     finish: part::Finish,
+    /// [`digest::Subtrees::UNKNOWN`] until the size is known.
     subtrees: digest::Subtrees,
+    /// The stream whose end is not known yet, and what is special about its blocks.
+    endless: Endless,
     phase: Phase,
     part: Option<Arc<Part>>,
     /// Of what was written.
@@ -76,6 +84,8 @@ pub(crate) struct Take {
     streams: u64,
     /// Blocks that were whole before the part existed.
     held: Vec<(u64, Block)>,
+    /// Blocks for a pipe that are whole, and must wait for those before them.
+    order: Option<Order>,
     /// Writes without an answer.
     writing: u32,
     written: u64,
@@ -123,13 +133,9 @@ impl Take {
         nonce: u64,
         cx: &mut TakeCx<'_>,
     ) -> Result<Self, Failure> {
-        let Some(size) = request.size else {
-            return Err(Failure::new(
-                Code::Usage,
-                "The size of the source must be known to this version of udpx.",
-            ));
-        };
-        let subtrees = digest::Subtrees::of(size)
+        let size = request.size;
+        let subtrees = size
+            .map_or(Some(digest::Subtrees::UNKNOWN), digest::Subtrees::of)
             .ok_or_else(|| Failure::new(Code::NoSpace, "A file can have at most 64 TiB; split it."))?;
         let (path, inside) = destination(&request.path, &request.name)?;
         let modified = u64::try_from(request.mtime_ns).ok().map(|ns| UNIX_EPOCH + Duration::from_nanos(ns));
@@ -139,9 +145,10 @@ impl Take {
             place: place.clone(),
             path,
             inside,
-            spec: PartSpec { size: Some(size), if_exists: if_exists(request.if_exists), nonce },
+            spec: PartSpec { size, if_exists: if_exists(request.if_exists), nonce },
             finish: part::Finish { mode: request.mode, modified },
             subtrees,
+            endless: Endless::new(size.is_none()),
             phase: Phase::Creating,
             part: None,
             ours: DigestTree::new(subtrees),
@@ -152,6 +159,7 @@ impl Take {
             claimed_count: 0,
             streams: 0,
             held: Vec::new(),
+            order: None,
             writing: 0,
             written: 0,
             root: None,
@@ -178,9 +186,9 @@ impl Take {
         self.place.root.join(self.path.as_path())
     }
 
-    /// Bytes of the file.
-    pub(crate) fn size(&self) -> u64 {
-        self.subtrees.size()
+    /// Bytes of the file, once they are known.
+    pub(crate) fn size(&self) -> Option<u64> {
+        self.is_sized().then(|| self.subtrees.size())
     }
 
     /// How far it is in steps that are worth telling: whether its part exists, and bytes written by the last account.
@@ -207,9 +215,10 @@ impl Take {
             Ok(part) => {
                 self.part = Some(part);
                 self.phase = Phase::Receiving;
+                self.put_in_order(cx);
                 cx.mail.push_back(self.accepted(false));
                 for (index, block) in std::mem::take(&mut self.held) {
-                    self.write(index, block, true, cx);
+                    self.on_whole(index, block, cx);
                 }
                 self.try_commit(cx)
             }
@@ -236,7 +245,9 @@ impl Take {
 
     /// A stream over `[start, end)` was opened for this file.
     pub(crate) fn on_stream(&mut self, start: u64, end: Option<u64>, cx: &mut TakeCx<'_>) -> Option<Outcome> {
-        let end = end.unwrap_or(u64::MAX);
+        let Some(end) = end.filter(|_| self.is_sized()) else {
+            return self.on_stream_of_unsized(start, end, cx);
+        };
         let aligned =
             start.is_multiple_of(BLOCK) && (end.is_multiple_of(BLOCK) || end == self.subtrees.size());
         if !aligned || start >= end || end > self.subtrees.size() {
@@ -249,6 +260,10 @@ impl Take {
         // Before it knows whether there is room, no honest sender sends more.
         if self.phase == Phase::Creating && (self.claimed_count + count) * BLOCK > AT_ONCE_MAX {
             return Some(self.fail(Failure::protocol("data was sent before there was room for it"), cx));
+        }
+        if self.is_out_of_order() {
+            let text = "This file goes into a pipe here: it has to come as one stream.";
+            return Some(self.fail(Failure::new(Code::Refused, text), cx));
         }
         if self.claimed.insert_range(blocks) {
             self.claimed_count += count;
@@ -274,7 +289,7 @@ impl Take {
     pub(crate) fn on_block(&mut self, index: u64, block: Block, cx: &mut TakeCx<'_>) -> Option<Block> {
         match self.phase {
             Phase::Creating => self.held.push((index, block)),
-            Phase::Receiving => self.write(index, block, true, cx),
+            Phase::Receiving => self.on_whole(index, block, cx),
             Phase::Committing | Phase::Over => return Some(block),
         }
         None
@@ -342,6 +357,7 @@ impl Take {
         } else if !self.verified.contains(index) {
             self.ours.forget(index);
             self.claimed_count -= u64::from(self.claimed.remove(index));
+            self.endless.give_up(index);
             let range = self.subtrees.range(index);
             self.written = self.written.saturating_sub(range.end - range.start);
             self.bad.push(index);
@@ -350,6 +366,11 @@ impl Take {
 
     /// Everything was sent, and this is its digest.
     pub(crate) fn on_finish(&mut self, message: &Finish, cx: &mut TakeCx<'_>) -> Option<Outcome> {
+        if !self.is_sized()
+            && let Err(failure) = self.set_size(message.size)
+        {
+            return Some(self.fail(failure, cx));
+        }
         if message.size != self.subtrees.size() || self.theirs.missing_count() > 0 {
             return Some(self.fail(Failure::protocol("FINISH came before all digests"), cx));
         }
@@ -368,7 +389,7 @@ impl Take {
 
     fn report_progress(&mut self, cx: &mut TakeCx<'_>) {
         let (told, at) = self.told;
-        let all = self.written == self.subtrees.size() && told < self.written;
+        let all = self.size() == Some(self.written) && told < self.written;
         if all || cx.now.saturating_since(at) >= PROGRESS_EVERY {
             self.told = (self.written, cx.now);
             cx.mail.push_back(Message::Progress(Progress { request: self.request, written: self.written }));
@@ -376,6 +397,9 @@ impl Take {
     }
 
     fn try_commit(&mut self, cx: &mut TakeCx<'_>) -> Option<Outcome> {
+        if let Some(failure) = self.bad_in_order() {
+            return Some(self.fail(failure, cx));
+        }
         let whole = self.verified_count == self.subtrees.count() && self.writing == 0;
         let (Some(announced), true) = (self.root, whole && self.phase == Phase::Receiving) else {
             return None;
@@ -438,7 +462,9 @@ impl Take {
         if let Some(part) = self.part.take() {
             queue.clerk(ClerkJob::Discard { tag: self.tag, part });
         }
-        std::mem::take(&mut self.held)
+        let mut held = std::mem::take(&mut self.held);
+        held.extend(self.order.take().into_iter().flat_map(Order::into_blocks));
+        held
     }
 }
 

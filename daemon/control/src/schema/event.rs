@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::is_default;
 use super::{
-    Demand, Entry, ErrorReport, InboxEntry, JobReport, PeerReport, RootReport, Row, SessionReport, finite,
+    Demand, Entry, ErrorReport, InboxEntry, JobReport, PeerReport, PlaceReport, RootReport, Row,
+    SessionReport, finite,
 };
 use crate::name::{self, Name};
 
@@ -51,6 +52,13 @@ pub enum Event {
         job: u64,
         /// At most [`crate::limits::ROWS_PER_FRAME_MAX`] at once.
         rows: Vec<Row>,
+    },
+    /// Sources of a job, behind those that its report lists.
+    Sources {
+        /// The job.
+        job: u64,
+        /// At most [`crate::limits::SOURCES_SHOWN_MAX`] at once.
+        sources: Vec<PlaceReport>,
     },
     /// Rate, RTT and loss of a job over time.
     Samples {

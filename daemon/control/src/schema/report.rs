@@ -36,7 +36,7 @@ pub enum EntryKind {
 }
 
 /// A file that has arrived.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct InboxEntry {
     /// Who sent it.
     pub peer: String,
@@ -50,6 +50,9 @@ pub struct InboxEntry {
     pub digest: String,
     /// When it became durable, milliseconds since 1970.
     pub arrived_unix_ms: u64,
+    /// What was received of it, a row for each stream; their sum is that of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<Row>,
 }
 
 /// A root.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use get::{GetAccepted, GetRequest};
 pub use list::{ListEntries, ListEntry, ListKind, ListRequest};
 pub use transfer::{
-    Abort, BadSubtrees, Complete, Finish, IfExists, Progress, PutAccepted, PutRequest, Subtrees,
+    Abort, BadSubtrees, Complete, Finish, IfExists, InOrder, Progress, PutAccepted, PutRequest, Subtrees,
 };
 
 use crate::limits::MESSAGE_MAX;
@@ -128,6 +128,7 @@ messages! {
     23 Progress(Progress) "Transfer: bytes written so far.";
     24 GetRequest(GetRequest) "Transfer: may I have this file?";
     25 GetAccepted(GetAccepted) "Transfer: yes; this is what it is.";
+    26 InOrder(InOrder) "Transfer: send the file as one stream.";
     32 ListRequest(ListRequest) "List: what is in this directory?";
     33 ListEntries(ListEntries) "List: some of its entries.";
 }

@@ -56,6 +56,14 @@ pub struct PutAccepted {
     pub skipped: bool,
 }
 
+/// The bytes go where they cannot be put in order afterwards: send the file as one stream. Said before
+/// [`PutAccepted`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct InOrder {
+    /// The request.
+    pub request: RequestId,
+}
+
 /// Digests of consecutive subtrees.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Subtrees {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::ids::{RequestId, StreamId};
-use crate::limits::STREAM_SPREAD_MAX;
+use crate::limits::{BLOCK, STREAM_SPREAD_MAX};
 use crate::range_tracker::RangeTracker;
 use crate::session::StreamStats;
 use crate::wire::frame::{END_UNKNOWN, Open};
@@ -184,19 +184,25 @@ impl SendStream {
             match self.first_missing(start, look) {
                 None => self.drop_lost(start + look),
                 Some((offset, len)) => {
-                    let len = len.min(max);
+                    let len = len.min(max).min(self.room_at(offset));
                     self.drop_lost(offset + len);
                     return Some(self.cut(offset, len, true));
                 }
             }
         }
-        let len = self.new_bytes().min(max).min(credit);
+        let len = self.new_bytes().min(max).min(credit).min(self.room_at(self.cursor));
         if len == 0 {
             return None;
         }
         let offset = self.cursor;
         self.cursor += len;
         Some(self.cut(offset, len, false))
+    }
+
+    /// How long a piece that begins there may be. Whoever does not know the end reads a pipe into blocks that lie apart
+    /// in memory, so no piece may cross from one into the next.
+    fn room_at(&self, offset: u64) -> u64 {
+        if self.end_in_open { u64::MAX } else { BLOCK - offset % BLOCK }
     }
 
     fn cut(&self, offset: u64, len: u64, again: bool) -> Cut {
@@ -247,6 +253,24 @@ const LOOK: u64 = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_piece_of_a_stream_without_an_end_crosses_a_block() {
+        let mut s = SendStream::new(StreamId(1), RequestId(1), 0, None, 1);
+        s.extend(2 * BLOCK + 5);
+        s.finish(2 * BLOCK + 5);
+        let mut pieces = vec![];
+        while let Some(cut) = s.next_chunk(600_000, u64::MAX) {
+            pieces.push((cut.chunk.offset, u64::from(cut.chunk.len)));
+        }
+        s.on_lost(BLOCK - 10, 20);
+        while let Some(cut) = s.next_chunk(600_000, 0) {
+            pieces.push((cut.chunk.offset, u64::from(cut.chunk.len)));
+        }
+        let (part, rest) = (600_000, BLOCK - 600_000);
+        let new = [(0, part), (part, rest), (BLOCK, part), (BLOCK + part, rest), (2 * BLOCK, 5)];
+        assert_eq!(pieces, [&new[..], &[(BLOCK - 10, 10), (BLOCK, 10)]].concat());
+    }
 
     #[test]
     fn lost_ranges_go_first_and_what_arrived_meanwhile_does_not() {

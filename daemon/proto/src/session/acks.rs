@@ -8,6 +8,7 @@ use crate::rate::Sample;
 use crate::send::sent_ring::{Carried, Sent, State, Train};
 use crate::send::stream::Signal;
 use crate::time::Time;
+use crate::trace::{TraceEvent, TraceKind, Traced};
 use crate::wire::sack::Sack;
 
 /// What one SACK acknowledged, gathered before it is applied.
@@ -235,12 +236,13 @@ impl Session {
     fn on_packet_lost(&mut self, now: Time, index: usize, number: u64) {
         let lane = &mut self.lanes[index];
         let packet = lane.sent.set_lost(number);
-        let phase = lane.sent.train(packet.train).phase;
+        let Train { phase, first, .. } = *lane.sent.train(packet.train);
         settle(lane, &mut self.send.in_flight, &packet);
         match packet.carried {
             Carried::Silent => return,
             Carried::Probe => return lane.mtu.on_probe_lost(number),
             Carried::Bulk => {
+                self.send.trains.on_lost(number - first);
                 if let Some(stream) = self.send.streams.get_mut(StreamId(packet.stream)) {
                     stream.on_lost(packet.offset, u64::from(packet.len));
                 }
@@ -248,11 +250,28 @@ impl Session {
             Carried::Mixed => self.on_record_lost(index, packet.offset as u32),
         }
         self.stats.lost_packets += 1;
+        if self.trace.is_some() {
+            self.trace_lost(now, index, number, &packet);
+        }
         self.send.rate.tally(phase, 0, 1);
         let lane = &mut self.lanes[index];
         if lane.mtu.on_lost(now, packet.wire, 2 * lane.rtt.pto()) {
             self.send.rate.set_datagram(lane.mtu.current());
         }
+    }
+
+    #[cold]
+    fn trace_lost(&mut self, time: Time, lane: usize, number: u64, packet: &Sent) {
+        let Some(sink) = &mut self.trace else { return };
+        let (kind, data, len) = match packet.carried {
+            Carried::Bulk => {
+                let kind = if self.config.plain { TraceKind::BulkPlain } else { TraceKind::Bulk };
+                (kind, Some((StreamId(packet.stream), packet.offset)), packet.len)
+            }
+            _ => (TraceKind::Mixed, None, packet.wire),
+        };
+        let (lane, number) = (Some(lane as u8), Some(number));
+        sink.on_event(&TraceEvent { time, what: Traced::Lost, lane, number, kind, data, len: len.into() });
     }
 
     /// Queues the frames of a lost MIXED packet again.

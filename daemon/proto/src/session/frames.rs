@@ -8,6 +8,7 @@ use crate::send::plan::{ChunkRef, Plan, PlanKind};
 use crate::send::sent_ring::{Carried, Sent, State, Train};
 use crate::send::stream::Signal;
 use crate::time::Time;
+use crate::trace;
 use crate::wire::TAG;
 use crate::wire::frame::{CREDIT_SIZE, FrameWriter, OPEN_SIZE, STREAM_OVERHEAD};
 use crate::wire::header::{Header, Kind};
@@ -343,6 +344,7 @@ impl Session {
             delivered: self.send.delivered,
             delivered_at: self.send.delivered_at,
             first_sent: self.send.first_sent,
+            first: lane.sent.next(),
             phase: self.send.rate.phase(),
             app_limited: true,
         });
@@ -367,5 +369,8 @@ impl Session {
         control.frames += frames;
         control.wire_bytes += wire as u64;
         self.note_sent(1, frames, wire as u64, eliciting);
+        if let Some(sink) = &mut self.trace {
+            trace::sent(sink.as_mut(), now, plan);
+        }
     }
 }

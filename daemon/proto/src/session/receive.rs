@@ -15,6 +15,7 @@ use crate::range_tracker::Overlap;
 use crate::recv::streams::{Lookup, RecvStream};
 use crate::replay::Verdict;
 use crate::time::Time;
+use crate::trace;
 use crate::wire::TAG;
 use crate::wire::bulk::Bulk;
 use crate::wire::frame::{Frame, Frames, Open};
@@ -42,7 +43,18 @@ impl Session {
             }
             Err(reason) => self.stats.drops.add(reason),
         }
+        if self.trace.is_some() {
+            self.trace_received(now, datagram, result);
+        }
         result
+    }
+
+    #[cold]
+    fn trace_received(&mut self, now: Time, datagram: &[u8], result: Result<(), DropReason>) {
+        let lane = Header::parse(datagram).ok().and_then(|(header, _)| self.lane_of(header.lane()));
+        if let Some(sink) = &mut self.trace {
+            trace::received(sink.as_mut(), now, lane.map(|lane| lane as u8), datagram, result);
+        }
     }
 
     /// Ends a batch of datagrams: what the batch completed is looked at once.

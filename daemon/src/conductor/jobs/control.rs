@@ -34,6 +34,9 @@ impl Jobs {
         cx: &mut Cx<'_>,
     ) -> Result<(), ErrorReport> {
         let job = self.owned(show.job, who.peer, who.admins)?;
+        for sources in job.record.sources_beyond() {
+            cx.out.event(from, Event::Sources { job: show.job, sources });
+        }
         for (_, file) in job.record.files.iter() {
             cx.out.event(from, Event::File(Box::new(file.clone())));
         }

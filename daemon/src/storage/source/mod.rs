@@ -67,6 +67,22 @@ pub enum SourceError {
         /// What is wrong with it.
         error: DescriptorError,
     },
+    /// A pipe of which a part has gone to a session that was lost: it cannot be read again.
+    #[error(
+        "{path:?} can't be sent again: {bytes} bytes of it are gone with a session that was lost, and a pipe can be read only once; start what writes to it anew."
+    )]
+    Spent {
+        /// The pipe.
+        path: PathBuf,
+        /// Bytes that nothing holds any more.
+        bytes: u64,
+    },
+    /// A pipe that another transfer still reads.
+    #[error("{0:?} is being sent by a transfer that has not ended yet; try again.")]
+    Busy(PathBuf),
+    /// Too many pipes.
+    #[error("{0:?} is one pipe too many for this process; try again when others have ended.")]
+    TooManyPipes(PathBuf),
     /// It is larger than [`super::digest::FILE_BYTES_MAX`].
     #[error("{path:?} has {size} bytes, more than the 64 TiB that one file may have; split it.")]
     TooLarge {
