@@ -80,6 +80,17 @@ each() {
     done
 }
 
+# The manual and the completions: made by udpxctl itself, so that they say what it does.
+manual=$prefix/share/man
+generated() {
+    for page in "$1"/*.1 "$1"/*.8; do
+        "$2" 644 "$page" "$manual/man${page##*.}/${page##*/}"
+    done
+    "$2" 644 "$1/udpxctl.bash" "$prefix/share/bash-completion/completions/udpxctl"
+    "$2" 644 "$1/_udpxctl" "$prefix/share/zsh/site-functions/_udpxctl"
+    "$2" 644 "$1/udpxctl.fish" "$prefix/share/fish/vendor_completions.d/udpxctl.fish"
+}
+
 copy() {
     mkdir -p "$destdir${3%/*}"
     # Moved into its place: a running program cannot be written to.
@@ -101,6 +112,9 @@ if [ "$uninstall" = yes ]; then
         fail "udpxd is running; first: systemctl disable --now udpxd"
     fi
     each remove
+    rm -f "$destdir$manual"/man1/udpxctl*.1 "$destdir$manual"/man8/udpxd*.8
+    rm -f "$destdir$prefix/share/bash-completion/completions/udpxctl" "$destdir$prefix/share/zsh/site-functions/_udpxctl" \
+        "$destdir$prefix/share/fish/vendor_completions.d/udpxctl.fish"
     rmdir "$destdir$doc" "$destdir$lib/systemd/system/udpxd.service.d" 2>/dev/null || true
     echo "removed; left are /etc/udpx, /var/lib/udpx and the user udpx"
     [ -n "$destdir" ] || echo "next, as root: systemctl daemon-reload"
@@ -111,6 +125,10 @@ for program in udpxd udpxctl; do
     [ -x "$from/$program" ] || fail "$from/$program is not there; build it: cargo build --release"
 done
 each copy
+made=$(mktemp -d)
+trap 'rm -rf "$made"' EXIT
+"$from/udpxctl" manual "$made"
+generated "$made" copy
 if [ ! -e "$destdir/etc/udpx/udpxd.toml" ]; then
     copy 644 "$here/udpxd.toml" /etc/udpx/udpxd.toml
 fi

@@ -1,8 +1,9 @@
 //! `udpx-bench`: what udpx reaches, beside the ceilings of the machine and the tools of today.
 //!
-//! `compare` measures whole transfers between processes; the criterion benches measure the parts.
+//! `compare` measures whole transfers between processes; `wan` simulates long, lossy paths in virtual time; the criterion benches measure the parts.
 
 mod compare;
+mod wan;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Compare(compare::CompareArgs),
+    Wan(wan::WanArgs),
     #[command(hide = true)]
     Endpoint(compare::EndpointArgs),
 }
@@ -29,6 +31,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
+        Command::Wan(args) => wan::run(&args),
         Command::Endpoint(args) => compare::run_endpoint(&args),
     };
     match result {

@@ -26,6 +26,7 @@ mod jsonl;
 mod key;
 mod lend;
 mod ls;
+mod manual;
 mod names;
 mod peer_list;
 mod peers;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         Command::Limit(args) => change::limit(args, output),
         Command::Policy(args) => change::policy(args, output),
         Command::Completions(args) => completions::run(&args),
+        Command::Manual(args) => manual::run(&args),
         Command::Serve(args) => hosting::serve::run(&args, output),
         Command::Receive(args) => hosting::receive::run(args, output),
         Command::Demo(args) => demo::run(&args, output),

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use udpx_control::schema;
+use udpx_control::schema::{self, How};
 use udpxd::Code;
 use udpxd::embedded::{PullFile, PullTo};
 
@@ -49,7 +49,6 @@ pub(crate) fn run(args: &PullArgs, output: Output) -> Result<(), Failure> {
         .and(drawn)
     };
     match engine::choose(&args.through, &args.reach, &[&from], needs_daemon(&args.job), output)? {
-        Engine::Daemon(_) if args.trace.is_some() => Err(trace::needs_no_daemon()),
         Engine::Daemon(client) => {
             let order = order(args, &sources, &into)?;
             if args.job.detach {
@@ -101,17 +100,29 @@ fn into_here(
 
 /// What a daemon is asked for.
 fn order(args: &PullArgs, sources: &[Remote], into: &Destination<'_>) -> Result<Order, Failure> {
+    let mut passed = Vec::new();
     let destination = match into {
         Destination::File(path) => order::destination(path, false),
         Destination::Directory(path) => order::destination(path, true),
-        Destination::Output(_) => Err(stdio::refuse_daemon("standard output")),
+        Destination::Output(_) => {
+            let (local, file) = stdio::output_of_order()?;
+            passed.push(file);
+            Ok(local)
+        }
     }?;
-    let lent = Lent { sources: Vec::new(), destinations: vec![destination.path.clone().into()] };
+    let destinations = match destination.how {
+        How::Vault => vec![destination.path.clone().into()],
+        How::Fd => Vec::new(),
+    };
+    let lent = Lent { sources: Vec::new(), destinations };
     let sources = sources.iter().map(|source| order::place(source, &args.reach)).collect();
-    let options = order::options(&args.job, &args.carrying, None, args.if_exists);
+    let trace = args.trace.as_deref();
+    let options = order::options(&args.job, (&args.carrying, None), args.if_exists, trace);
     Ok(Order {
         command: schema::Pull { sources, destination, options }.into(),
         lent,
+        is_piped: !passed.is_empty(),
+        descriptors: passed.into_iter().chain(trace::for_daemon(trace)?).collect(),
         wants_samples: args.plot.is_some(),
     })
 }

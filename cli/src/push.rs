@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use udpx_control::client::Client;
-use udpx_control::schema::{self, Local};
+use udpx_control::schema::{self, How, Local};
 use udpxd::Code;
 
 use crate::agent::Lent;
@@ -40,7 +40,6 @@ pub(crate) fn run(args: PushArgs, output: Output) -> Result<(), Failure> {
     let hosts: Vec<&Host> = destinations.iter().map(|destination| &destination.host).collect();
     let needs = needs_daemon(&push.args.job);
     match engine::choose(&push.args.through, &push.args.reach, &hosts, needs, output)? {
-        Engine::Daemon(_) if push.args.trace.is_some() => Err(trace::needs_no_daemon()),
         Engine::Daemon(client) => push.through_daemon(*client, &destinations),
         Engine::Here => {
             push.to_all(&destinations, |destination, watcher| push.in_this_process(destination, watcher))
@@ -112,7 +111,7 @@ impl Pushing {
         let deadline = self.args.job.deadline.map(|time| Deadline::start(time, cancel.clone()));
         let push = Push {
             way: Way { trace, ..way },
-            files: match self.sources.iter().map(stdio::file).collect() {
+            files: match self.sources.iter().map(|source| stdio::file(source)).collect() {
                 Ok(files) => files,
                 Err(failure) => return watcher.give_up(failure),
             },
@@ -162,20 +161,31 @@ impl Pushing {
     /// What a daemon is asked for.
     fn order(&self, destination: &Remote) -> Result<Order, Failure> {
         let args = &self.args;
-        if self.sources.iter().any(|source| stdio::is_meant(source)) {
-            return Err(stdio::refuse_daemon("standard input"));
+        let mut passed = Vec::new();
+        let mut sources: Vec<Local> = Vec::new();
+        for path in &self.sources {
+            if stdio::is_meant(path) {
+                let (local, file) = stdio::input_of_order()?;
+                passed.push(file);
+                sources.push(local);
+            } else {
+                sources.push(order::source(path)?);
+            }
         }
-        let sources: Vec<Local> =
-            self.sources.iter().map(|path| order::source(path)).collect::<Result<_, _>>()?;
+        let lent_ones = sources.iter().filter(|source| source.how == How::Vault);
         let lent = Lent {
-            sources: sources.iter().map(|source| source.path.clone().into()).collect(),
+            sources: lent_ones.map(|source| source.path.clone().into()).collect(),
             destinations: Vec::new(),
         };
         let destinations = vec![order::place(destination, &args.reach)];
-        let options = order::options(&args.job, &args.sending.carrying, args.sending.rate, args.if_exists);
+        let trace = args.trace.as_deref();
+        let how = (&args.sending.carrying, args.sending.rate);
+        let options = order::options(&args.job, how, args.if_exists, trace);
         Ok(Order {
             command: schema::Push { sources, destinations, options }.into(),
             lent,
+            is_piped: !passed.is_empty(),
+            descriptors: passed.into_iter().chain(trace::for_daemon(trace)?).collect(),
             wants_samples: args.plot.is_some(),
         })
     }

@@ -42,6 +42,7 @@ pub(crate) fn run(args: ResumeArgs, output: Output) -> Result<(), Failure> {
         timeout: None,
         lent,
         wants_samples: false,
+        is_piped: false,
         state: Progress::of(job),
     };
     let outcome = match follower.resume(client, &report) {

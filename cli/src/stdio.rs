@@ -5,10 +5,12 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use udpx_control::Name;
+use udpx_control::schema::{How, Local};
 use udpxd::Code;
 use udpxd::embedded::{Descriptor, PullTo, PushFile};
 use udpxd::ticket::Purpose;
@@ -66,9 +68,9 @@ pub(crate) fn pushed(
 ///
 /// # Errors
 /// There is no standard input.
-pub(crate) fn file(path: &PathBuf) -> Result<PushFile, Failure> {
+pub(crate) fn file(path: &Path) -> Result<PushFile, Failure> {
     if !is_meant(path) {
-        return Ok(PushFile::Path(path.clone()));
+        return Ok(PushFile::Path(path.to_path_buf()));
     }
     let descriptor = open(std::io::stdin(), "standard input")?;
     Ok(PushFile::Open { name: Vec::new(), descriptor })
@@ -107,21 +109,33 @@ pub(crate) fn received(output: Output) -> Result<Descriptor, Failure> {
     open(std::io::stdout(), OUTPUT)
 }
 
-/// What cannot be asked of a daemon.
-pub(crate) fn refuse_daemon(stream: &str) -> Failure {
-    Failure::with_remedy(
-        Code::Usage,
-        format!("the daemon does not take {stream} in this version"),
-        "Give --no-daemon; the peer has to know the key that udpxctl then names.",
-    )
+/// Standard input as a daemon is asked to send it, and what is passed to it.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn input_of_order() -> Result<(Local, OwnedFd), Failure> {
+    let local = Local { path: Name::new(*b"/dev/stdin"), how: How::Fd, bytes: None };
+    Ok((local, again(std::io::stdin(), "standard input")?))
+}
+
+/// Standard output as a daemon is asked to fill it, and what is passed to it.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn output_of_order() -> Result<(Local, OwnedFd), Failure> {
+    let local = Local { path: Name::new(*b"/dev/stdout"), how: How::Fd, bytes: None };
+    Ok((local, again(std::io::stdout(), OUTPUT)?))
 }
 
 fn open(stream: impl AsFd, shown: &str) -> Result<Descriptor, Failure> {
-    let file = stream.as_fd().try_clone_to_owned().map_err(|error| {
+    Ok(Descriptor { file: Arc::new(File::from(again(stream, shown)?)), shown: shown.into() })
+}
+
+fn again(stream: impl AsFd, shown: &str) -> Result<OwnedFd, Failure> {
+    stream.as_fd().try_clone_to_owned().map_err(|error| {
         let remedy = "Run it with one, or name a file.";
         Failure::with_remedy(Code::Usage, format!("there is no {shown}: {error}"), remedy)
-    })?;
-    Ok(Descriptor { file: Arc::new(File::from(file)), shown: shown.into() })
+    })
 }
 
 /// Says something where standard output has the data.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use udpxd::Code;
@@ -33,10 +34,13 @@ impl Tracing {
     }
 }
 
-/// A daemon's transfers are not traced.
-pub(crate) fn needs_no_daemon() -> Failure {
-    let text = "--trace is for a transfer by this process, and a daemon runs here";
-    Failure::with_remedy(Code::Usage, text, "Give --no-daemon as well.")
+/// The file of a trace that a daemon writes: it goes with the request as its last descriptor.
+///
+/// # Errors
+/// It cannot be created.
+pub(crate) fn for_daemon(path: Option<&Path>) -> Result<Vec<OwnedFd>, Failure> {
+    let file = path.map(|path| File::create(path).map_err(|error| failed(path, &error)));
+    Ok(file.transpose()?.map(OwnedFd::from).into_iter().collect())
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {

@@ -48,6 +48,7 @@ fn one(job: u64, args: WatchArgs, output: Output, interrupt: &Interrupt) -> Resu
         pauses: false,
         timeout: None,
         wants_samples: false,
+        is_piped: false,
         state: Progress::of(job),
     };
     let outcome = match follower.watch(client, job) {

@@ -39,6 +39,23 @@ fn files_of_closed_homes_go_there_and_come_back_with_their_owners_rights() {
 }
 
 #[test]
+fn a_job_of_the_daemon_is_traced_and_drawn_for_its_user() {
+    let two = Two::start();
+    two.a.file("sent", 3 << 20);
+    let ran = two.a.ran("push sent b --trace trace --plot job.svg");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let trace = fs::read_to_string(two.a.home.join("trace")).unwrap();
+    let sent = trace.lines().filter(|line| line.contains(" SEND ")).count();
+    assert!(sent > 300 && trace.contains(" RECV "), "{sent} of {} lines", trace.lines().count());
+    assert!(fs::read_to_string(two.a.home.join("job.svg")).unwrap().contains("</svg>"));
+    let ran = two.a.ran("show 1 --plot again.svg");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    // What cannot be written is told before anything is sent.
+    let ran = two.a.ran("push sent b:other --trace no/such/directory");
+    assert!(ran.code == 74 && !two.arrived().contains(&"other".to_owned()), "{ran:?}");
+}
+
+#[test]
 fn what_a_user_may_not_the_daemon_does_not_for_her() {
     let two = Two::start();
     if !Uid::effective().is_root() {

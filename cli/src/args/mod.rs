@@ -106,6 +106,9 @@ pub(crate) enum Command {
     Version(AskArgs),
     /// Print a script that completes this command line in a shell
     Completions(CompletionsArgs),
+    /// Write the manual pages of udpxctl and udpxd, and completions for shells, into a directory
+    #[command(hide = true)]
+    Manual(ManualArgs),
     /// A process that opens and renames a user's files for jobs of the daemon
     #[command(hide = true)]
     Agent(AgentArgs),
@@ -134,6 +137,12 @@ pub(crate) struct KeyArgs {
     pub(crate) identity: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) through: Through,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManualArgs {
+    /// An existing directory
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]

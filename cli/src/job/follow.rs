@@ -4,11 +4,12 @@
 //! itself again; only then does the command give up, and says how to go on.
 
 use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use udpx_control::client::{Client, ClientError, SocketChoice};
-use udpx_control::schema::{Command, Event, JobReport, JobState, Pause, Phase, Reply, Resume, Watch};
+use udpx_control::schema::{Cancel, Command, Event, JobReport, JobState, Pause, Phase, Reply, Resume, Watch};
 use udpxd::Code;
 
 use super::end::{End, Pieces};
@@ -38,6 +39,8 @@ pub(crate) struct Follower<'a> {
     pub(crate) timeout: Option<Duration>,
     /// The job over time is wanted at its end.
     pub(crate) wants_samples: bool,
+    /// It moves standard input or output: it cannot go on later.
+    pub(crate) is_piped: bool,
     pub(crate) state: Progress,
 }
 
@@ -79,12 +82,17 @@ impl Follower<'_> {
     ///
     /// # Errors
     /// The daemon refuses it, the user ends it, or the daemon has gone and does not come back.
-    pub(crate) fn request(mut self, client: Client, command: Command) -> Result<End, Failure> {
+    pub(crate) fn request(
+        mut self,
+        client: Client,
+        command: Command,
+        descriptors: &[OwnedFd],
+    ) -> Result<End, Failure> {
         let lender = match &self.lent {
             Some(lent) => Some(Lender::new(&lent.sources, &lent.destinations)?),
             None => None,
         };
-        self.run(client, command, lender)
+        self.run(client, command, descriptors, lender)
     }
 
     /// A job that is there.
@@ -92,7 +100,7 @@ impl Follower<'_> {
     /// # Errors
     /// As [`Self::request`].
     pub(crate) fn watch(mut self, client: Client, job: u64) -> Result<End, Failure> {
-        self.run(client, Watch { job: Some(job) }.into(), None)
+        self.run(client, Watch { job: Some(job) }.into(), &[], None)
     }
 
     /// The same, after it has been resumed; this process offers itself to it if it has something to lend.
@@ -110,15 +118,22 @@ impl Follower<'_> {
         if self.state.offer.is_none() {
             self.offer(job)?;
         }
-        self.run(client, Watch { job: Some(job) }.into(), None)
+        self.run(client, Watch { job: Some(job) }.into(), &[], None)
     }
 
-    fn run(&mut self, client: Client, command: Command, lender: Option<Lender>) -> Result<End, Failure> {
+    fn run(
+        &mut self,
+        client: Client,
+        command: Command,
+        descriptors: &[OwnedFd],
+        lender: Option<Lender>,
+    ) -> Result<End, Failure> {
         let (mut client, mut command, mut lender) = (client, command, lender);
+        let mut descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         self.state.heard = Some(Instant::now());
         loop {
             let each = |step| self.step(step);
-            let error = match drive(&mut client, command, &[], lender.as_ref(), each) {
+            let error = match drive(&mut client, command, &descriptors, lender.as_ref(), each) {
                 Ok(lend::End::Done(Reply::Job { job, stats })) => {
                     if self.state.has_gap || self.wants_samples {
                         return End::ask(&mut client, job.job);
@@ -135,6 +150,7 @@ impl Follower<'_> {
             client = self.find_again(job, &error)?;
             self.offer(job)?;
             command = Watch { job: Some(job) }.into();
+            descriptors.clear();
         }
     }
 
@@ -204,6 +220,7 @@ impl Follower<'_> {
             });
         };
         match left {
+            _ if self.is_piped => self.cancel(job, left),
             Left::HungUp => Err(self.hand_over(job, lender)),
             _ if !self.pauses => {
                 let remedy = format!("Watch it again: {}", self.command("watch", job));
@@ -235,6 +252,27 @@ impl Follower<'_> {
             },
         };
         let remedy = self.ways_on(job);
+        Err(Failure::with_remedy(code, format!("{why}; job {job} {what}"), remedy))
+    }
+
+    /// Cancels a job that cannot go on later, or finds that it has ended meanwhile.
+    fn cancel(&self, job: u64, left: Left) -> Result<End, Failure> {
+        let (code, why) = match left {
+            Left::Silent | Left::NoAnswer => {
+                (Code::Unreachable, format!("nothing was heard of {} for too long", self.watcher.host()))
+            }
+            Left::Interrupted | Left::HungUp => (Code::Interrupted, "interrupted".to_owned()),
+        };
+        let mut client = crate::engine::again(&self.socket)?;
+        client.set_patience(Some(PAUSE_TIME_MAX));
+        let what = match ask::call(&mut client, Cancel { job }, |_| {}) {
+            Ok(_) => "is cancelled".to_owned(),
+            Err(failure) => match End::ask(&mut client, job) {
+                Ok(end) if end.report.state.is_ended() => return Ok(end),
+                _ => format!("could not be cancelled: {}", failure.text),
+            },
+        };
+        let remedy = "Run the whole command again: what went through a pipe cannot be had from it twice.";
         Err(Failure::with_remedy(code, format!("{why}; job {job} {what}"), remedy))
     }
 

@@ -42,12 +42,12 @@ pub(crate) fn place(remote: &Remote, reach: &Reach) -> Place {
     }
 }
 
-/// How a transfer goes; `rate` is that of `--rate`.
+/// How a transfer goes; the rate is that of `--rate`. The file of a trace goes as the last descriptor.
 pub(crate) fn options(
     job: &JobOptions,
-    carrying: &Carrying,
-    rate: Option<u64>,
+    (carrying, rate): (&Carrying, Option<u64>),
     if_exists: args::IfExists,
+    trace: Option<&Path>,
 ) -> TransferOptions {
     TransferOptions {
         if_exists: match if_exists {
@@ -64,7 +64,7 @@ pub(crate) fn options(
         plain: carrying.plain,
         no_gso: carrying.no_gso,
         mtu: carrying.mtu,
-        trace: false,
+        trace: trace.is_some(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A push or a pull through a daemon, from its request to its outcome.
 
+use std::os::fd::OwnedFd;
+
 use udpx_control::client::Client;
 use udpx_control::schema::Command;
 
@@ -14,6 +16,10 @@ use crate::watcher::Watcher;
 pub(crate) struct Order {
     pub(crate) command: Command,
     pub(crate) lent: Lent,
+    /// What goes with the command, in the order that it says.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// Standard input or output is among them: such a job moves its bytes once, and cannot go on later.
+    pub(crate) is_piped: bool,
     /// The job over time is wanted at its end.
     pub(crate) wants_samples: bool,
 }
@@ -36,9 +42,10 @@ pub(crate) fn run(
         pauses: true,
         timeout: reach.timeout,
         wants_samples: order.wants_samples,
+        is_piped: order.is_piped,
         state: Progress::default(),
     };
-    match follower.request(client, order.command) {
+    match follower.request(client, order.command, &order.descriptors) {
         Ok(end) => end.outcome(watcher),
         Err(failure) => watcher.give_up(failure),
     }

@@ -46,8 +46,8 @@ pub use limits::BLOCK;
 pub use messages::Message;
 pub use send::plan::{ChunkRef, Plan, PlanKind};
 pub use session::{
-    Arrival, Event, OpenStream, RatePolicy, SendError, Session, SessionConfig, SessionStats, SourceFault,
-    StreamLimit, StreamProgress, StreamStats,
+    Arrival, Event, OpenStream, RateHint, RatePolicy, SendError, Session, SessionConfig, SessionStats,
+    SourceFault, StreamLimit, StreamProgress, StreamStats,
 };
 pub use time::Time;
 pub use trace::{TraceEvent, TraceKind, TraceSink, Traced};

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use udpx_proto::Code;
 
 use super::{DaemonError, check};
@@ -30,6 +30,12 @@ enum Command {
     Run,
     /// Check the configuration and say what it means.
     Check,
+}
+
+/// The command line, for whoever describes it.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Arguments::command()
 }
 
 /// What `main` does.

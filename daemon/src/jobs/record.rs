@@ -93,6 +93,9 @@ pub(crate) struct SourceRecord {
     /// Its size as it was when the job was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<u64>,
+    /// It came as a pipe, and nobody can open it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) pipe: bool,
 }
 
 /// Where the files of a job go.
@@ -103,7 +106,7 @@ pub(crate) struct DestinationRecord {
     pub(crate) root: String,
     #[serde(with = "bytes")]
     pub(crate) path: Name,
-    /// Of a pull: how the daemon comes to it.
+    /// Of a pull: how the daemon comes to it. What came by a descriptor is written in order, and only once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) how: Option<How>,
 }
@@ -158,6 +161,11 @@ impl JobRecord {
     /// Whether a file of it can only be opened or created with the rights of its owner, by a process of that user.
     pub(crate) fn needs_owner(&self) -> bool {
         self.destination.how.is_some() || self.sources.iter().any(|source| source.how.is_some())
+    }
+
+    /// Whether it moves bytes that come or go only once: such a job cannot begin anew.
+    pub(crate) fn has_pipe(&self) -> bool {
+        self.destination.how == Some(How::Fd) || self.sources.iter().any(|source| source.pipe)
     }
 
     /// The sources that its report does not list, in pieces for an event each.
@@ -288,6 +296,7 @@ pub(super) mod tests {
             name: Name::new(name),
             how: Some(How::Vault),
             bytes: Some(7),
+            pipe: false,
         };
         JobRecord {
             id,

@@ -119,7 +119,7 @@ pub enum ReadOutcome {
     Opened(Result<Arc<Source>, SourceError>),
     /// Of [`ReadJob::Tap`].
     Tapped(Result<Feed, SourceError>),
-    /// Something came out of a pipe that was tapped: see [`Feed::poll`].
+    /// Something came out of a pipe that was tapped: see [`Feed::next_fill`].
     Flowed,
     /// Of [`ReadJob::Prepare`]: the chaining value if it was asked for.
     Prepared {

@@ -540,6 +540,9 @@ fn what_went_into_a_pipe_cannot_be_mended() {
     reading.join().unwrap();
 }
 
+/// What a peer has the receiver do.
+type Act<'a> = &'a dyn Fn(&mut Take, &mut TakeCx<'_>) -> Option<Outcome>;
+
 #[test]
 fn a_file_without_a_size_is_one_stream_and_agrees_with_itself() {
     let begin = || {
@@ -559,7 +562,7 @@ fn a_file_without_a_size_is_one_stream_and_agrees_with_itself() {
         }
         ends
     };
-    let check = |what: &str, acts: &[&dyn Fn(&mut Take, &mut TakeCx<'_>) -> Option<Outcome>]| {
+    let check = |what: &str, acts: &[Act<'_>]| {
         let mut ends = begin();
         for (at, act) in acts.iter().enumerate() {
             assert!(ends.outcome.is_none(), "{what}: too early, before {at}");

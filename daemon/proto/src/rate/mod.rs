@@ -47,6 +47,22 @@ pub enum RatePolicy {
     },
 }
 
+/// What is worth to be remembered of a path from one session to the next.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct RateHint {
+    /// Wire bits a second that the path delivered.
+    pub bps: f64,
+    /// Its least RTT, nanoseconds.
+    pub rtt_ns: u64,
+}
+
+impl RateHint {
+    /// Whether a path with this round trip may be the one that is remembered.
+    fn is_of(self, rtt: u64) -> bool {
+        self.bps.is_finite() && self.bps > RATE_BPS_MIN && rtt >= self.rtt_ns / 2 && rtt / 2 <= self.rtt_ns
+    }
+}
+
 /// The rate control of a session.
 #[derive(Debug)]
 pub struct RateControl {
@@ -65,13 +81,14 @@ enum Controller {
 }
 
 impl RateControl {
-    /// By `policy`, for datagrams of `datagram` bytes and a first guess of the RTT in nanoseconds.
+    /// By `policy`, for datagrams of `datagram` bytes and a first guess of the RTT in nanoseconds; `hint` is what an
+    /// earlier session found.
     #[must_use]
-    pub fn new(policy: RatePolicy, datagram: u16, rtt: u64, now: Time) -> Self {
+    pub fn new(policy: RatePolicy, datagram: u16, rtt: u64, hint: Option<RateHint>, now: Time) -> Self {
         let policy = match policy {
             RatePolicy::Fixed { bps } => Controller::Fixed(bps.max(RATE_BPS_MIN)),
             RatePolicy::Adaptive | RatePolicy::Low => {
-                Controller::Adaptive(Box::new(Adaptive::new(policy, datagram, rtt, now)))
+                Controller::Adaptive(Box::new(Adaptive::new(policy, datagram, rtt, hint, now)))
             }
         };
         Self { policy, cap_bps: f64::INFINITY, datagram, rtt }
@@ -84,7 +101,7 @@ impl RateControl {
             (Controller::Fixed(old), RatePolicy::Fixed { bps }) => *old = bps.max(RATE_BPS_MIN),
             (_, RatePolicy::Fixed { bps }) => self.policy = Controller::Fixed(bps.max(RATE_BPS_MIN)),
             (Controller::Fixed(_), RatePolicy::Adaptive | RatePolicy::Low) => {
-                let mut adaptive = Adaptive::new(policy, self.datagram, self.rtt, now);
+                let mut adaptive = Adaptive::new(policy, self.datagram, self.rtt, None, now);
                 adaptive.set_cap(self.cap_bps, now);
                 self.policy = Controller::Adaptive(Box::new(adaptive));
             }
@@ -149,6 +166,29 @@ impl RateControl {
     pub fn on_silence(&mut self, count: u32, now: Time) {
         if let Controller::Adaptive(a) = &mut self.policy {
             a.on_silence(count, now);
+        }
+    }
+
+    /// Trains are of another length now, because losses clustered in them.
+    pub fn on_trains_changed(&mut self) {
+        if let Controller::Adaptive(a) = &mut self.policy {
+            a.on_trains_changed();
+        }
+    }
+
+    /// Sending begins with nothing in flight.
+    pub fn on_restart(&mut self, now: Time) {
+        if let Controller::Adaptive(a) = &mut self.policy {
+            a.on_restart(now);
+        }
+    }
+
+    /// What to remember of the path.
+    #[must_use]
+    pub fn hint(&self) -> Option<RateHint> {
+        match &self.policy {
+            Controller::Adaptive(a) => a.hint(),
+            Controller::Fixed(_) => None,
         }
     }
 

@@ -9,3 +9,4 @@ pub(crate) mod rtt;
 pub(crate) mod sent_ring;
 pub(crate) mod stream;
 pub(crate) mod streams;
+pub(crate) mod trains;

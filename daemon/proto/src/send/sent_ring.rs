@@ -54,6 +54,8 @@ pub(crate) struct Train {
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Time,
     pub(crate) first_sent: Time,
+    /// Number of its first packet.
+    pub(crate) first: u64,
     /// The rate control's phase in which it was sent.
     pub(crate) phase: u32,
     pub(crate) app_limited: bool,

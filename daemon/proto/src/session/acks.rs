@@ -236,12 +236,13 @@ impl Session {
     fn on_packet_lost(&mut self, now: Time, index: usize, number: u64) {
         let lane = &mut self.lanes[index];
         let packet = lane.sent.set_lost(number);
-        let phase = lane.sent.train(packet.train).phase;
+        let Train { phase, first, .. } = *lane.sent.train(packet.train);
         settle(lane, &mut self.send.in_flight, &packet);
         match packet.carried {
             Carried::Silent => return,
             Carried::Probe => return lane.mtu.on_probe_lost(number),
             Carried::Bulk => {
+                self.send.trains.on_lost(number - first);
                 if let Some(stream) = self.send.streams.get_mut(StreamId(packet.stream)) {
                     stream.on_lost(packet.offset, u64::from(packet.len));
                 }

@@ -80,6 +80,9 @@ impl Session {
             Some(Blocked::Paced(_) | Blocked::Window) => return false,
         }
         let Some(index) = self.pick_lane() else { return false };
+        if self.send.in_flight == 0 {
+            self.send.rate.on_restart(now);
+        }
         let lane = &mut self.lanes[index];
         let datagram = usize::from(lane.mtu.current());
         let payload = datagram - OVERHEAD;
@@ -92,7 +95,7 @@ impl Session {
         let lane = &mut self.lanes[index];
         let window = (self.send.rate.window() - self.send.in_flight) as usize;
         let bytes = TRAIN_BYTES_MAX.min(Pacer::train_bytes(bps)).min(window);
-        let packets = (bytes / datagram).clamp(1, TRAIN_PACKETS_MAX);
+        let packets = (bytes / datagram).clamp(1, TRAIN_PACKETS_MAX.min(self.send.trains.limit()));
         lane.sent.reserve(packets);
         if self.send.in_flight == 0 {
             self.send.first_sent = now;
@@ -103,6 +106,7 @@ impl Session {
             delivered: self.send.delivered,
             delivered_at: self.send.delivered_at,
             first_sent: self.send.first_sent,
+            first: lane.sent.next(),
             phase: self.send.rate.phase(),
             app_limited: self.send.delivered < self.send.app_limited,
         });
@@ -151,6 +155,9 @@ impl Session {
         lane.last_eliciting = now;
         self.send.streams.on_sent(id, payload_bytes);
         self.send.pacer.on_sent(now, wire_bytes, bps);
+        if self.send.trains.on_sent(plan.bulk.len()) {
+            self.send.rate.on_trains_changed();
+        }
         self.stats.sent_trains += 1;
         self.note_sent(count, count, wire_bytes, wire_bytes);
         if let Some(sink) = &mut self.trace {

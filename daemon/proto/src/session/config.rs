@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::Message;
 use crate::ids::{LaneId, RequestId, StreamId};
-pub use crate::rate::RatePolicy;
+pub use crate::rate::{RateHint, RatePolicy};
 
 /// How a session behaves.
 #[derive(Copy, Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct SessionConfig {
     pub ip_headers: u16,
     /// Rate policy.
     pub policy: RatePolicy,
+    /// What an earlier session found of the path to this peer ([`super::Session::rate_hint`]).
+    pub hint: Option<RateHint>,
     /// Staging bytes for this session, promised to the peer as `Params::staging_credit`.
     pub staging_budget: u64,
     /// Lanes that this end allows, as promised in `Params::lanes_max`.
@@ -38,6 +40,7 @@ impl Default for SessionConfig {
             ip_mtu_max: u16::MAX,
             ip_headers: 48,
             policy: RatePolicy::Adaptive,
+            hint: None,
             staging_budget: 64 << 20,
             lanes_max: 4,
             initial_rtt: Duration::from_millis(100),

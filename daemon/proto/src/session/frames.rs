@@ -344,6 +344,7 @@ impl Session {
             delivered: self.send.delivered,
             delivered_at: self.send.delivered_at,
             first_sent: self.send.first_sent,
+            first: lane.sent.next(),
             phase: self.send.rate.phase(),
             app_limited: true,
         });

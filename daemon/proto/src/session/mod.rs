@@ -17,8 +17,8 @@ mod timers;
 use std::collections::VecDeque;
 
 pub use config::{
-    Arrival, Event, OpenStream, RatePolicy, SendError, SessionConfig, SessionStats, SourceFault, StreamLimit,
-    StreamProgress, StreamStats,
+    Arrival, Event, OpenStream, RateHint, RatePolicy, SendError, SessionConfig, SessionStats, SourceFault,
+    StreamLimit, StreamProgress, StreamStats,
 };
 
 use crate::drop_reason::DropCounters;
@@ -36,6 +36,7 @@ use crate::send::control::ControlSend;
 use crate::send::mtu::Mtu;
 use crate::send::pacer::Pacer;
 use crate::send::streams::SendStreams;
+use crate::send::trains::Trains;
 use crate::time::Time;
 use crate::trace::TraceSink;
 use crate::wire::sack::SackBuilder;
@@ -77,6 +78,7 @@ struct Sender {
     records: records::Records,
     rate: RateControl,
     pacer: Pacer,
+    trains: Trains,
     /// Credit granted by the peer and spent, unique stream bytes.
     credit: u64,
     credit_used: u64,
@@ -130,7 +132,7 @@ impl Session {
         let Established { secrets, role, suite, local_lane, remote_lane, peer_params, .. } = established;
         let rtt = config.initial_rtt;
         let datagram = crate::limits::DATAGRAM_MIN;
-        let rate = RateControl::new(config.policy, datagram, rtt.as_nanos() as u64, now);
+        let rate = RateControl::new(config.policy, datagram, rtt.as_nanos() as u64, config.hint, now);
         let mut session = Self {
             config,
             spare_keys: lane_keys(&config, (&secrets, role, suite), peer_params.lanes_max, now),
@@ -146,6 +148,7 @@ impl Session {
                 records: records::Records::default(),
                 rate,
                 pacer: Pacer::new(now),
+                trains: Trains::new(),
                 credit: peer_params.staging_credit,
                 credit_used: 0,
                 in_flight: 0,
@@ -327,6 +330,12 @@ impl Session {
     /// Control packets are not paced.
     pub fn set_rate_cap(&mut self, bps: Option<f64>, now: Time) {
         self.change_rate(now, |rate| rate.set_cap(bps, now));
+    }
+
+    /// What to remember of the path for the next session with this peer, once it is known.
+    #[must_use]
+    pub fn rate_hint(&self) -> Option<RateHint> {
+        self.send.rate.hint()
     }
 
     fn change_rate(&mut self, now: Time, change: impl FnOnce(&mut RateControl)) {

@@ -1,9 +1,11 @@
 //! For tests and benches: a simulated network, and two sessions driven over it in virtual time.
 
+pub mod crowd;
 pub mod net;
 mod pair;
 mod pattern;
 
+use pair::drain_events;
 pub use pair::{Delivered, End, Pair, PairConfig, Tap};
 pub use pattern::{Pattern, PatternSource, VerifyingSink};
 

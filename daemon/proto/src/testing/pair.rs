@@ -135,6 +135,18 @@ fn handshake(config: &PairConfig, rng: &mut SimRandom) -> (Established, Establis
     (*initiator, *responder)
 }
 
+/// The two ends just after the handshake, before a lane more than the first is offered.
+pub(super) fn ends(config: &PairConfig, now: Time) -> (End, End) {
+    let mut rng = SimRandom(SimRng::new(config.seed));
+    let (a, b) = handshake(config, &mut rng);
+    let end = |established| End::new(Session::new(config.session, established, now));
+    let (mut a, b) = (end(a), end(b));
+    for lane in 1..config.lanes.len() {
+        a.session.offer_lane(LaneId(100 + lane as u32)).expect("few lanes");
+    }
+    (a, b)
+}
+
 impl End {
     fn new(session: Session) -> Self {
         Self {
@@ -156,25 +168,20 @@ impl Pair {
     /// If the configuration has no lane.
     #[must_use]
     pub fn new(config: &PairConfig) -> Self {
-        let mut rng = SimRandom(SimRng::new(config.seed));
-        let (a, b) = handshake(config, &mut rng);
         // Virtual time does not begin at zero: nothing may rely on that.
         let now = Time::from_nanos(1_000_000_000);
-        let mut pair = Self {
+        let (a, b) = ends(config, now);
+        Self {
             now,
             net: Network::new(&config.lanes, config.seed),
-            a: End::new(Session::new(config.session, a, now)),
-            b: End::new(Session::new(config.session, b, now)),
+            a,
+            b,
             pattern: Pattern::default(),
             plan: Plan::new(),
             out: vec![0; 1 << 16],
             write_delay: config.write_delay,
             tap: None,
-        };
-        for lane in 1..config.lanes.len() {
-            pair.a.session.offer_lane(LaneId(100 + lane as u32)).expect("few lanes");
         }
-        pair
     }
 
     /// One end.
@@ -290,7 +297,7 @@ impl Pair {
     }
 }
 
-fn drain_events(end: &mut End, now: Time) {
+pub(super) fn drain_events(end: &mut End, now: Time) {
     while let Some(event) = end.session.poll_event() {
         match event {
             Event::StreamReceived { stream, request, stats } => {

@@ -1,17 +1,17 @@
 //! One job: its record, and what is known of it only while the daemon runs.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use udpx_control::schema::{JobReport, JobState, Phase as Stage};
+use udpx_control::schema::{How, JobReport, JobState, Phase as Stage};
 
-use crate::calls::Run;
+use crate::calls::{Given, Run};
 use crate::conductor::clients::Address;
 use crate::jobs::ledger::unix_ms;
 use crate::jobs::record::JobRecord;
 use crate::samples::Samples;
+use crate::storage::pipe::Outlet;
 use crate::trace::Tracer;
 
 /// A job.
@@ -21,7 +21,9 @@ pub(super) struct Job {
     /// Who hears what happens.
     pub(super) watchers: Vec<Address>,
     /// Files that came as descriptors, by their source.
-    pub(super) handed: HashMap<u32, Arc<File>>,
+    pub(super) handed: HashMap<u32, Given>,
+    /// Of a pull: where its file goes, if that came as a descriptor.
+    pub(super) outlet: Option<Arc<Outlet>>,
     /// Its trace goes on with each of its sessions.
     pub(super) tracer: Option<Tracer>,
     /// When it is tried again.
@@ -80,6 +82,7 @@ impl Job {
             phase: Phase::Rest,
             watchers: Vec::new(),
             handed: HashMap::new(),
+            outlet: None,
             tracer: None,
             next_try: None,
             vain: 0,
@@ -129,6 +132,16 @@ impl Job {
             Some(file) => file.error.as_ref().is_some_and(|error| is_passing(error.code)),
         })
         .collect()
+    }
+
+    /// A pipe of it is gone: with the daemon that had it, or because the job has ended before.
+    pub(super) fn has_lost_pipe(&self) -> bool {
+        let source = |&source: &u32| {
+            self.record.sources.get(source as usize).is_some_and(|source| source.pipe)
+                && !self.handed.contains_key(&source)
+        };
+        (self.record.destination.how == Some(How::Fd) && self.outlet.is_none())
+            || self.pending().iter().any(source)
     }
 
     /// When it wants to be tried again, or given up.

@@ -77,7 +77,14 @@ impl Jobs {
     /// Starts one; false if it cannot run now.
     fn start(&mut self, id: u64, cx: &mut Cx<'_>) -> bool {
         let Some(job) = self.table.get_mut(&id) else { return false };
-        let lent = job.pending().iter().any(|source| !job.handed.contains_key(source));
+        if job.has_lost_pipe() {
+            let text = "the pipe that the job was given is gone, with the daemon or the try that had it";
+            let failed = JobError::new(Code::TryAgain, text, WHOLE_AGAIN);
+            self.end(id, JobState::Failed, Some(&failed), cx);
+            return false;
+        }
+        let lent =
+            job.outlet.is_none() && job.pending().iter().any(|source| !job.handed.contains_key(source));
         if job.record.needs_owner() && lent && cx.lending.lender_of(id).is_none() {
             let why = format!("waits for a process of {}: udpxctl resume {id}", job.record.user);
             self.set_state(id, JobState::Waiting { why, next_try_unix_ms: None }, cx);
@@ -193,7 +200,9 @@ impl Jobs {
             job.vain = 0;
         }
         self.stirred = true;
-        let pending = !job.pending().is_empty();
+        // What went through a pipe cannot be moved again; before that a job may wait for its peer.
+        let repeats = !(job.record.has_pipe() && was_up);
+        let pending = !job.pending().is_empty() && repeats;
         let passing = outcome.as_ref().err().is_some_and(|failed| is_passing(failed.code.number()));
         match (then, outcome) {
             (_, Ok(_)) => self.end(id, JobState::Done, None, cx),
@@ -202,7 +211,10 @@ impl Jobs {
                 self.retry(id, &failed, cx);
             }
             (None, Err(failed)) => {
-                let failed = self.verdict(id).unwrap_or(failed);
+                let mut failed = self.verdict(id).unwrap_or(failed);
+                if !repeats && is_passing(failed.code.number()) {
+                    failed.remedy = WHOLE_AGAIN.into();
+                }
                 self.end(id, JobState::Failed, Some(&failed), cx);
             }
         }
@@ -290,7 +302,9 @@ impl Jobs {
         let Some(job) = self.table.get_mut(&id) else { return };
         job.record.ended_unix_ms = Some(unix_ms());
         job.record.error = failed.map(error_of);
+        // Whoever reads a pipe sees its end by it.
         job.handed.clear();
+        job.outlet = None;
         job.tracer = None;
         self.set_state(id, state, cx);
         let Some(job) = self.table.get_mut(&id) else { return };
@@ -357,13 +371,16 @@ fn file_of(job: &Job, source: u32, lent: &(Sender<LentCall>, Bell)) -> File {
             };
             let path = of.path.as_path().to_path_buf();
             match job.handed.get(&source).filter(|_| of.how == Some(How::Fd)) {
-                Some(file) => offering.handed(file.clone(), path, of.name.as_bytes(), of.bytes.unwrap_or(0)),
+                Some(given) => offering.given(given, of.name.as_bytes()),
                 None => offering.lent(path, of.bytes.unwrap_or(0)),
             }
         }
         Direction::Pull => {
             let fetching =
                 Fetching { streams, if_exists: if_exists(record.options.if_exists), umask: record.umask };
+            if let Some(outlet) = &job.outlet {
+                return fetching.piped(&of.root, of.path.as_bytes(), outlet.clone());
+            }
             let (base, below) =
                 destination(record.destination.path.as_path(), &of.name, record.sources.len());
             let vault = LentVault::new(record.id, base.clone(), lent.0.clone(), lent.1.clone());
@@ -393,6 +410,9 @@ fn if_exists(what: IfExists) -> udpx_proto::messages::IfExists {
     }
 }
 
+/// What to do about a job that has used up a pipe.
+const WHOLE_AGAIN: &str =
+    "Run the whole command again: what went through a pipe cannot be had from it twice.";
 /// Before something that failed is tried again; doubled each time.
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(60);

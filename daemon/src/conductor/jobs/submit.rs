@@ -1,9 +1,10 @@
 //! Taking in a push or a pull: what is wrong with it, whether there is room, and its record.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::unistd::{Uid, User};
@@ -17,12 +18,23 @@ use udpx_proto::Code;
 
 use super::job::Job;
 use super::{Cx, Jobs};
+use crate::calls::{Descriptor, Given};
 use crate::conductor::clients::Address;
-use crate::conductor::reports::error;
+use crate::conductor::reports::{error, error_of};
 use crate::conductor::resolver::Host;
 use crate::jobs::ledger::unix_ms;
 use crate::jobs::record::{DestinationRecord, JobRecord, Outcomes, SourceRecord};
+use crate::report::JobError;
+use crate::storage::pipe::Outlet;
 use crate::trace::{Trace, Tracer};
+use crate::transfer::{code_of_source, code_of_vault};
+
+/// What came with a request.
+struct Came {
+    handed: HashMap<u32, Given>,
+    outlet: Option<Arc<Outlet>>,
+    tracer: Option<Tracer>,
+}
 
 impl Jobs {
     /// Somebody wants files sent.
@@ -46,15 +58,15 @@ impl Jobs {
         let sources: Vec<SourceRecord> = push.sources.iter().map(source_here).collect::<Result<_, _>>()?;
         different_names(&sources)?;
         let mut files = files.into_iter();
-        let mut handed = Vec::new();
+        let mut handed = HashMap::new();
+        let mut sources = sources;
         for (index, source) in push.sources.iter().enumerate().filter(|(_, source)| source.how == How::Fd) {
             let Some(file) = files.next() else { break };
-            let checked = classify(&file).map_err(Into::into).and_then(|file| file.check_source());
-            checked.map_err(|wrong| {
-                let text = format!("{:?}: {wrong}", source.path);
-                error(Code::NoSource, text, "Pass a regular file that is open for reading.")
-            })?;
-            handed.push((index as u32, Arc::new(File::from(file))));
+            let given = handed_source(file, source.path.as_path())?;
+            if let Given::Pipe(_) = given {
+                (sources[index].pipe, sources[index].bytes) = (true, None);
+            }
+            handed.insert(index as u32, given);
         }
         let record = JobRecord {
             direction: Direction::Push,
@@ -66,7 +78,7 @@ impl Jobs {
             },
             ..self.record(who, destination, push.options.clone())?
         };
-        self.take_in(from, who, record, handed, tracer, cx)
+        self.take_in(from, who, record, Came { handed, tracer, outlet: None }, cx)
     }
 
     /// Somebody wants files fetched.
@@ -92,10 +104,14 @@ impl Jobs {
         let tracer = trace(&pull.options, &mut files)?;
         let Local { path, how, .. } = &pull.destination;
         check_absolute(path)?;
-        if *how == How::Fd {
-            let text = "A pull into a descriptor is not in this version of udpxd.";
-            return Err(error(Code::Usage, text, "Let a vault create the file, or pull without the daemon."));
-        }
+        let outlet = match (how, files.into_iter().next(), pull.sources.len()) {
+            (How::Fd, Some(file), 1) => Some(handed_output(file, path.as_path())?),
+            (How::Fd, ..) => {
+                let text = "One file can be fetched into a descriptor, and no more.";
+                return Err(error(Code::Usage, text, "Make a request for each file."));
+            }
+            (How::Vault, ..) => None,
+        };
         let sources: Vec<SourceRecord> = pull.sources.iter().map(source_there).collect::<Result<_, _>>()?;
         different_names(&sources)?;
         let record = JobRecord {
@@ -104,7 +120,7 @@ impl Jobs {
             destination: DestinationRecord { root: String::new(), path: path.clone(), how: Some(*how) },
             ..self.record(who, first, pull.options.clone())?
         };
-        self.take_in(from, who, record, Vec::new(), tracer, cx)
+        self.take_in(from, who, record, Came { outlet, tracer, handed: HashMap::new() }, cx)
     }
 
     /// What both kinds of job have.
@@ -153,8 +169,7 @@ impl Jobs {
         from: Address,
         who: &PeerCredentials,
         mut record: JobRecord,
-        handed: Vec<(u32, Arc<File>)>,
-        tracer: Option<Tracer>,
+        Came { handed, outlet, tracer }: Came,
         cx: &mut Cx<'_>,
     ) -> Result<(), ErrorReport> {
         if record.sources.is_empty() {
@@ -168,8 +183,7 @@ impl Jobs {
         record.total = sizes.filter(|_| record.direction == Direction::Push);
         let (id, detach, uid) = (record.id, record.options.detach, record.uid);
         let mut job = Job::new(record, cx.now);
-        job.handed = handed.into_iter().collect();
-        job.tracer = tracer;
+        (job.handed, job.outlet, job.tracer) = (handed, outlet, tracer);
         if !detach {
             job.watchers.push(from);
             cx.lending.on_offer(from.client, from.request, who.uid, &[(id, uid)], cx.now)?;
@@ -231,6 +245,32 @@ impl Jobs {
     }
 }
 
+/// What a descriptor is that came as a source.
+///
+/// # Errors
+/// Nothing that could be sent.
+fn handed_source(file: OwnedFd, path: &Path) -> Result<Given, ErrorReport> {
+    let descriptor = Descriptor { file: Arc::new(File::from(file)), shown: path.to_path_buf() };
+    let checked = classify(&*descriptor.file).map_err(Into::into).and_then(|found| found.check_input());
+    checked.map_err(|wrong| {
+        let text = format!("{path:?}: {wrong}");
+        error(Code::NoSource, text, "Pass a file or pipe that is open for reading.")
+    })?;
+    Given::of(&descriptor).map_err(|wrong| told(code_of_source(&wrong), &wrong.to_string()))
+}
+
+/// The same of one that came as a destination.
+fn handed_output(file: OwnedFd, path: &Path) -> Result<Arc<Outlet>, ErrorReport> {
+    let outlet = Outlet::new(Arc::new(File::from(file)), path);
+    let outlet = outlet.map_err(|wrong| told(code_of_vault(&wrong), &wrong.to_string()))?;
+    Ok(Arc::new(outlet))
+}
+
+/// A sentence that says what happened and what to do.
+fn told(code: Code, sentence: &str) -> ErrorReport {
+    error_of(&JobError::told(code, sentence))
+}
+
 /// Begins the trace that a job wants: into the last of the descriptors that came with it.
 fn trace(options: &TransferOptions, files: &mut Vec<OwnedFd>) -> Result<Option<Tracer>, ErrorReport> {
     let Some(file) = files.pop_if(|_| options.trace) else { return Ok(None) };
@@ -268,6 +308,7 @@ fn source_here(source: &Local) -> Result<SourceRecord, ErrorReport> {
         name,
         how: Some(source.how),
         bytes: source.bytes,
+        pipe: false,
     })
 }
 
@@ -283,6 +324,7 @@ fn source_there(source: &Remote) -> Result<SourceRecord, ErrorReport> {
         name: Name::new(name),
         how: None,
         bytes: None,
+        pipe: false,
     })
 }
 

@@ -189,7 +189,7 @@ impl Feed {
     ///
     /// # Errors
     /// The pipe could not be read.
-    pub fn poll(&mut self) -> Result<Option<Fill>, SourceError> {
+    pub fn next_fill(&mut self) -> Result<Option<Fill>, SourceError> {
         let Some(ends) = &mut self.ends else { return Ok(None) };
         // What a transfer before has seen.
         if self.seen < ends.slabs.end() {

@@ -24,7 +24,7 @@ impl Put {
 
     /// Something came out of the pipe.
     pub(super) fn on_flow(&mut self, cx: &mut PutCx<'_>) -> Result<(), SourceError> {
-        while let Some(fill) = self.feed.as_mut().map_or(Ok(None), Feed::poll)? {
+        while let Some(fill) = self.feed.as_mut().map_or(Ok(None), Feed::next_fill)? {
             self.on_fill(fill, cx);
         }
         self.pump(cx);

@@ -33,8 +33,8 @@ pub use clock::SimClock;
 pub use link::Link;
 pub use network::{Arrival, Network, Side};
 pub use node::{
-    Blackout, BurstLoss, Corrupt, Delay, Duplicate, Filter, Jitter, Loss, Mtu, Node, NodeKind, Policer,
-    Queue, Reorder, Verdict, Wander,
+    Aggregate, Blackout, BurstLoss, Corrupt, Delay, Duplicate, Filter, Jitter, Loss, Mtu, Node, NodeKind,
+    Policer, Queue, Reorder, Verdict, Wander,
 };
 pub use packet::Packet;
 pub use rng::SimRng;

@@ -3,7 +3,8 @@
 use super::IPV4_UDP_BYTES;
 use super::link::Link;
 use super::node::{
-    Blackout, BurstLoss, Corrupt, Delay, Duplicate, Jitter, Loss, Mtu, Node, Policer, Queue, Reorder, Wander,
+    Aggregate, Blackout, BurstLoss, Corrupt, Delay, Duplicate, Jitter, Loss, Mtu, Node, Policer, Queue,
+    Reorder, Wander,
 };
 use crate::time::Time;
 use core::fmt;
@@ -12,7 +13,8 @@ use core::time::Duration;
 /// One direction of a path. The default is perfect: no delay, no limit, no fault.
 ///
 /// Packets meet the faults in this order: blackouts, MTU, policer, queue, wander, loss, burst loss, duplication,
-/// corruption, delay, jitter, reordering. So random loss comes after the bottleneck: of a capacity C, C(1-p) arrives.
+/// corruption, delay, jitter, reordering,
+/// aggregation. So random loss comes after the bottleneck: of a capacity C, C(1-p) arrives.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinkSpec {
     /// One-way delay.
@@ -41,6 +43,8 @@ pub struct LinkSpec {
     pub overhead_bytes: u64,
     /// Largest IPv4 packet in bytes; larger ones vanish.
     pub mtu: Option<u16>,
+    /// Packets arrive together at multiples of this.
+    pub aggregate: Duration,
     /// Everything sent in `[start, end)` is lost.
     pub blackouts: Vec<(Time, Time)>,
 }
@@ -124,6 +128,9 @@ impl LinkSpec {
         if let Some(ReorderSpec { share, extra }) = self.reorder {
             add(true, Node::Reorder(Reorder::new(share, extra)));
         }
+        if !self.aggregate.is_zero() {
+            nodes.push(Node::Aggregate(Aggregate::new(self.aggregate)));
+        }
         Link::new(nodes, seed)
     }
 }
@@ -140,7 +147,8 @@ impl LaneSpec {
 impl fmt::Display for LinkSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "delay={:?}", self.delay)?;
-        for (name, value) in [("jitter", self.jitter), ("wander", self.wander)] {
+        for (name, value) in [("jitter", self.jitter), ("wander", self.wander), ("aggregate", self.aggregate)]
+        {
             if !value.is_zero() {
                 write!(f, " {name}={value:?}")?;
             }

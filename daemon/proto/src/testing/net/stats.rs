@@ -27,6 +27,10 @@ pub struct LinkStats {
     pub in_flight_bytes_max: u64,
     /// Most bytes ever in a queue at once, per-packet overhead included.
     pub queue_max_bytes: u64,
+    /// Packets that a queue took, and the nanoseconds that they waited for those before them, summed.
+    pub queued: u64,
+    /// See [`queued`](Self::queued).
+    pub queued_ns: u64,
     /// Packet buffers ever allocated.
     pub buffers: u64,
 }

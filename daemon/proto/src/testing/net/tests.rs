@@ -67,6 +67,7 @@ fn everything() -> LinkSpec {
         policer: Some(PolicerSpec { rate_bps: 70_000_000, burst_bytes: 50_000 }),
         overhead_bytes: IPV4_UDP_BYTES,
         mtu: Some(1500),
+        aggregate: ms(0),
         blackouts: vec![(Time::from_nanos(100_000_000), Time::from_nanos(150_000_000))],
     }
 }

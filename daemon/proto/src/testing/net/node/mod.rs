@@ -3,6 +3,7 @@
 //! A node is asked once for every packet that reaches it, at the time when it does, and decides at once. Nodes never hold
 //! packets: a delay is an arrival time in the future.
 
+mod aggregate;
 mod blackout;
 mod burst_loss;
 mod corrupt;
@@ -17,6 +18,7 @@ mod queue;
 mod reorder;
 mod wander;
 
+pub use aggregate::Aggregate;
 pub use blackout::Blackout;
 pub use burst_loss::BurstLoss;
 pub use corrupt::Corrupt;
@@ -65,6 +67,8 @@ pub enum Node {
     Blackout(Blackout),
     /// Scripted drops.
     Filter(Filter),
+    /// Packets are let through together.
+    Aggregate(Aggregate),
 }
 
 /// The kind of a [`Node`], which is also the index of its counter. New kinds go last: the number is part of what a seed
@@ -86,6 +90,7 @@ pub enum NodeKind {
     Mtu,
     Blackout,
     Filter,
+    Aggregate,
 }
 
 /// What a node has at hand besides the packet.
@@ -124,6 +129,7 @@ impl Node {
             Node::Mtu(_) => NodeKind::Mtu,
             Node::Blackout(_) => NodeKind::Blackout,
             Node::Filter(_) => NodeKind::Filter,
+            Node::Aggregate(_) => NodeKind::Aggregate,
         }
     }
 
@@ -143,6 +149,7 @@ impl Node {
             Node::Mtu(node) => node.process(at, packet),
             Node::Blackout(node) => node.process(at),
             Node::Filter(node) => node.process(at, packet),
+            Node::Aggregate(node) => node.process(at),
         }
     }
 
@@ -157,7 +164,7 @@ impl Node {
 
 impl NodeKind {
     /// All kinds, in the order of their counters.
-    pub const ALL: [NodeKind; 13] = [
+    pub const ALL: [NodeKind; 14] = [
         NodeKind::Delay,
         NodeKind::Jitter,
         NodeKind::Wander,
@@ -171,6 +178,7 @@ impl NodeKind {
         NodeKind::Mtu,
         NodeKind::Blackout,
         NodeKind::Filter,
+        NodeKind::Aggregate,
     ];
 
     /// A name for reports.
@@ -190,6 +198,7 @@ impl NodeKind {
             NodeKind::Mtu => "mtu",
             NodeKind::Blackout => "blackout",
             NodeKind::Filter => "filter",
+            NodeKind::Aggregate => "aggregate",
         }
     }
 

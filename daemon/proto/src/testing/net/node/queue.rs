@@ -43,6 +43,8 @@ impl Queue {
             packet.ecn = CE;
             stats.marked += 1;
         }
+        stats.queued += 1;
+        stats.queued_ns += self.free_at.saturating_sub(now);
         let left = self.transmit(now, bytes);
         self.held.push_back((left, bytes));
         self.held_bytes += bytes;
