@@ -382,7 +382,7 @@ fn a_disk_that_fills_up_ends_a_pipe_cleanly() {
 #[test]
 fn from_pipe_to_pipe_by_a_ticket() {
     let (there, here) = (Home::new(), Home::new());
-    let text: String = (0..9_000_000_u32).map(|line| format!("{line:x}\n")).collect();
+    let text: String = (0..11_000_000_u32).map(|line| format!("{line:x}\n")).collect();
     fs::write(here.path().join("f"), &text).unwrap();
     // Several streams, if nobody said that they must not be.
     assert!(text.len() > 65 * MIB);

@@ -103,7 +103,6 @@ fn what_the_peer_refuses_has_its_code() {
         ("pull 127.0.0.1:../a", 77, "\"..\""),
         ("pull 127.0.0.1:/etc/passwd", 77, "no root \"etc\""),
         ("pull 127.0.0.1:a 127.0.0.1:missing", 4, "1 of 2 files failed"),
-        ("pull 127.0.0.1:a -", 2, "standard output"),
         ("pull a", 2, "names no file of a host"),
         ("ls 127.0.0.1:missing", 66, "does not exist"),
         ("ls 127.0.0.1:a", 66, "is not a directory"),

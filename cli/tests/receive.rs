@@ -192,7 +192,7 @@ fn a_ticket_that_nobody_used_in_time() {
 fn mistakes_of_whoever_receives() {
     let lab = Lab::new();
     for (line, code, words) in [
-        ("receive", 2, "receive -o FILE"),
+        ("receive --json", 2, "-o FILE"),
         ("receive -o in", 73, "is a directory"),
         ("receive -o in/new/", 73, "is a directory"),
         ("receive -o missing/got", 73, "does not exist"),
@@ -200,7 +200,8 @@ fn mistakes_of_whoever_receives() {
     ] {
         let ran = lab.there.line(line);
         assert_eq!(ran.code, code, "{line}: {ran:?}");
-        assert!(ran.stderr.contains(words), "{line}: {ran:?}");
+        let told = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(told.contains(words), "{line}: {ran:?}");
     }
     let host = Hosting::start(&lab.there, "receive -o in/got");
     for line in [format!("pull {}:x", host.ticket), format!("ls {}", host.ticket)] {

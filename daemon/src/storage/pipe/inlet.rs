@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use udpx_control::descriptor::{DescriptorKind, classify};
 
 use super::WINDOW_BYTES;
@@ -146,7 +146,8 @@ impl Inlet {
         let slot = Slot::take().ok_or_else(|| SourceError::TooManyPipes(self.name().into()))?;
         // Never full: there are no more slabs than that, and one message without.
         let (sender, filled) = bounded(SLABS_MAX + 1);
-        let (empties, empty) = unbounded();
+        // Never full either.
+        let (empties, empty) = bounded(SLABS_MAX);
         let pump = Pump {
             shared: self.shared.clone(),
             filled: sender,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use nix::sys::signal::{SigSet, Signal};
 use udpx_control::descriptor::{DescriptorKind, classify};
 
@@ -119,8 +119,7 @@ impl PipePart {
     /// There are too many pipes, or the system has no more threads.
     pub(crate) fn start(&self, replies: &Sender<WriteReply>, bell: &Bell) -> Result<(), VaultError> {
         let slot = Slot::take().ok_or_else(|| VaultError::Busy(self.outlet.name.clone()))?;
-        // The staging memory bounds it. Were it ever full, what other files want written would wait behind it.
-        let (sender, jobs) = unbounded();
+        let (sender, jobs) = bounded(JOBS_MAX);
         let writer = Writer { outlet: self.outlet.clone(), wake: self.wake.clone(), failed: false };
         let (replies, bell) = (replies.clone(), bell.clone());
         let thread = std::thread::Builder::new().name("udpx-pipe-out".into());
@@ -138,10 +137,19 @@ impl PipePart {
     pub(crate) fn try_write(&self, job: WriteJob) -> Result<(), Refused<WriteJob>> {
         let Some(jobs) = self.jobs.get() else { return Err(Refused::Closed(job)) };
         let WriteJob { tag, part, block_index, block, completes } = job;
-        jobs.send(PipeJob { tag, block_index, block, completes }).map_err(|error| {
-            let PipeJob { tag, block_index, block, completes } = error.into_inner();
-            Refused::Closed(WriteJob { tag, part, block_index, block, completes })
-        })
+        let back = |PipeJob { tag, block_index, block, completes }| WriteJob {
+            tag,
+            part,
+            block_index,
+            block,
+            completes,
+        };
+        match jobs.try_send(PipeJob { tag, block_index, block, completes }) {
+            Ok(()) => Ok(()),
+            // Then what other files want written waits behind it.
+            Err(TrySendError::Full(job)) => Err(Refused::Full(back(job))),
+            Err(TrySendError::Disconnected(job)) => Err(Refused::Closed(back(job))),
+        }
     }
 
     /// Everything is written: what can be synced is.
@@ -261,5 +269,7 @@ impl Vault for PipeVault {
     }
 }
 
+/// Blocks that wait for a pipe: more than the staging memory of a session holds, unless that is beyond 4 GiB.
+const JOBS_MAX: usize = 4096;
 /// How long a new part waits for the one before to end.
 const HANDOVER: Duration = Duration::from_secs(1);
