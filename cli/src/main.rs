@@ -27,6 +27,7 @@ mod key;
 mod lend;
 mod ls;
 mod names;
+mod peer;
 mod peer_list;
 mod peers;
 mod ping;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, output),
         Command::Key(args) => key::run(args, output),
         Command::Peers(args) => peer_list::run(args, output),
+        Command::Peer(args) => peer::run(args, output),
         Command::Inbox(args) => inbox::run(args, output),
         Command::Root(args) => root::run(args, output),
         Command::Stats(args) => stats::run(args, output),

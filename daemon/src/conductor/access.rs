@@ -24,7 +24,11 @@ impl Admins {
     /// What it is to be told.
     pub(super) fn check(self, peer: &PeerCredentials, command: &Command) -> Result<(), ErrorReport> {
         match command {
-            Command::Peers(_) | Command::Inbox(_) | Command::Stats(_) | Command::Roots(_) => {
+            Command::Peers(_)
+            | Command::PeerAction(_)
+            | Command::Inbox(_)
+            | Command::Stats(_)
+            | Command::Roots(_) => {
                 self.require(peer, &format!("{:?}", command.name()))
             }
             _ => Ok(()),

@@ -19,6 +19,7 @@ mod board;
 mod clients;
 mod jobs;
 pub(crate) mod lending;
+mod peers;
 mod place;
 mod reports;
 mod request;
@@ -47,6 +48,7 @@ use crate::jobs::ledger::{Kept, Ledger};
 use crate::jobs::record::History;
 use crate::liveness::Watch;
 use crate::notify::Notifier;
+use crate::peers::PeerBook;
 use crate::storage::Bell;
 use crate::storage::lender::{LENT_CALLS_MAX, LentCall};
 use access::Admins;
@@ -108,7 +110,10 @@ pub struct Conductor {
     daemon: Daemon,
     config_path: PathBuf,
     admins: Admins,
+    /// All that are in force.
     peers: Vec<Peer>,
+    /// Where they come from.
+    peer_book: PeerBook,
     board: Board,
     roots: RootBook,
     lending: Lending<Wanted>,
@@ -149,9 +154,11 @@ impl Conductor {
             Some((ledger, kept)) => (Some(ledger), kept),
             None => (None, Kept::default()),
         };
+        let peer_book = PeerBook::open(config)?;
+        let config = peer_book.merged();
         let roots = RootBook::new(config.clone(), roots);
         let in_force = roots.in_force();
-        let daemon = Daemon::start_with(&in_force, secret, "its udpxd.toml", Some(bell.clone()))?;
+        let daemon = Daemon::start_with(&in_force, secret, "its udpxd.toml", Some(bell.clone()), socket.is_some())?;
         tell_start(&daemon, &config, socket.as_ref());
         let now = Instant::now();
         let (calls, lent) = bounded(LENT_CALLS_MAX);
@@ -171,7 +178,8 @@ impl Conductor {
             daemon,
             config_path: config_path.into(),
             admins: Admins::of_this_host(),
-            peers: config.peers.clone(),
+            peers: config.peers,
+            peer_book,
             roots,
             lending: Lending::default(),
             lent,
@@ -414,11 +422,11 @@ impl Conductor {
 
     /// Reads the configuration anew and takes over what can be changed while running; returns the new status.
     fn reload(&mut self) -> String {
-        let loaded = Config::load(&self.config_path).map_err(DaemonError::from);
-        let done = loaded.and_then(|config| self.take_over(&config));
+        let loaded = Config::load(&self.config_path).and_then(PeerBook::open).map_err(DaemonError::from);
+        let done = loaded.and_then(|book| self.take_over(book));
         match done {
             Ok(waiting) => {
-                tracing::info!(peers = self.peers.len(), "took over the peers of the configuration");
+                tracing::info!(peers = self.peers.len(), "took over the peers of the configuration and of peers.toml");
                 for key in &waiting {
                     tracing::warn!(key, "this change needs a restart: systemctl restart udpxd");
                 }
@@ -434,14 +442,16 @@ impl Conductor {
         }
     }
 
-    fn take_over(&mut self, config: &Config) -> Result<Vec<&'static str>, DaemonError> {
+    fn take_over(&mut self, book: PeerBook) -> Result<Vec<&'static str>, DaemonError> {
+        let config = book.merged();
         let mut roots = self.roots.clone();
         roots.set_configured(config.clone());
         let in_force = roots.in_force();
         let waiting = self.daemon.reload(&in_force)?;
         self.roots = roots;
         self.board.set(Settings::of(&in_force));
-        self.peers = config.peers.clone();
+        self.peers = config.peers;
+        self.peer_book = book;
         if let Some(jobs) = &mut self.job_table {
             jobs.set_limits(config.limits);
         }
@@ -468,7 +478,10 @@ fn tell_start(daemon: &Daemon, config: &Config, socket: Option<&ControlSocket>) 
         tracing::info!(%address, key = identity::key_text(&daemon.key()), "listening");
     }
     if config.peers.is_empty() {
-        tracing::warn!("no [[peer]] is configured, so nothing will be taken, and only loopback is bound");
+        match socket {
+            Some(_) => tracing::warn!("no peer is known, so nothing will be taken; sudo udpxctl invite lets one in"),
+            None => tracing::warn!("no [[peer]] is configured, so nothing will be taken, and only loopback is bound"),
+        }
     }
     match socket {
         Some(socket) => tracing::info!(path = ?socket.path(), "control socket"),

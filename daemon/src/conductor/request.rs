@@ -72,6 +72,7 @@ impl Conductor {
             Command::Roots(change @ (Roots::Add { .. } | Roots::Remove { .. })) => {
                 self.change_roots(from, &change)
             }
+            Command::PeerAction(action) => self.change_peer(from, &action),
             other => self.answer(from, &other),
         }
     }

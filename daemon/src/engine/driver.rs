@@ -79,7 +79,7 @@ pub(crate) enum Peer {
     /// A peer of the configuration opened it.
     Known(Arc<Access>),
     /// Somebody opened it who has no rights here.
-    Unknown { config_name: String },
+    Unknown { text: String },
     /// Somebody opened it by a ticket that they cannot use.
     Barred { text: String },
 }
@@ -314,15 +314,8 @@ impl Driver {
                     from: self.address,
                 });
             }
-            Peer::Unknown { config_name } => {
-                let key = crate::identity::key_text(&self.peer_key);
-                let text = match config_name.is_empty() {
-                    true => "This machine lets in only those who have a ticket.".to_owned(),
-                    false => format!(
-                        "This machine does not know your key. On it, add to {config_name}: [[peer]] name = \"...\" key = \"{key}\""
-                    ),
-                };
-                self.session.close(cx.now, Code::Refused, &text);
+            Peer::Unknown { text } => {
+                self.session.close(cx.now, Code::Refused, text);
                 cx.outbox.push(Report::Unknown { key: self.peer_key, from: self.address });
             }
             Peer::Barred { text } => {

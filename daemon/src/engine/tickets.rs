@@ -70,7 +70,7 @@ impl Grant {
     /// The rights as those of a peer, who is called by the beginning of its key.
     fn access(&self, key: PublicKey) -> Access {
         let name = key_text(&key).chars().take(NAME_LETTERS).collect();
-        Access { key, name, plain: false, roots: vec![Root::inbox(self.rights, self.place.clone())] }
+        Access { key, name, plain: false, by_command: false, roots: vec![Root::inbox(self.rights, self.place.clone())] }
     }
 
     fn is_done(&self) -> bool {

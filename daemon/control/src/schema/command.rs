@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, Pull, Push, Remote, VaultOffer, VaultReply};
+use super::{Policy, Pull, Push, Remote, VaultOffer, VaultReply, is_default};
 use crate::name::{self, Name};
 
 macro_rules! commands {
@@ -82,6 +82,8 @@ commands! {
     "key" Key none;
     /// List peers: a `peer` event each.
     "peers" Peers none;
+    /// Show one peer, or change what it is called and what it may do: a `peer` event with how it is then.
+    "peer" PeerAction none;
     /// Lend this process to jobs: `demand` events.
     "vault-offer" VaultOffer none;
     /// Answer a demand.
@@ -254,3 +256,48 @@ pub struct Key {}
 /// List peers.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Peers {}
+
+/// Show one peer, or change it: for admins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum PeerAction {
+    /// Show it.
+    Show {
+        /// Its name.
+        peer: String,
+    },
+    /// Call it something else; its directory beneath the inbox goes with it.
+    Rename {
+        /// Its name so far.
+        peer: String,
+        /// Its name from now on.
+        to: String,
+    },
+    /// Forget it; its files stay.
+    Remove {
+        /// Its name.
+        peer: String,
+    },
+    /// Let it do something in a root, beside what it may do there already.
+    Grant(PeerRights),
+    /// Take rights in a root away from it: those that are said, all if none is.
+    Revoke(PeerRights),
+}
+
+/// Rights of a peer in a root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerRights {
+    /// Its name.
+    pub peer: String,
+    /// Name of the root: `inbox` is its own directory.
+    pub root: String,
+    /// Get files.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read: bool,
+    /// Put files.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub write: bool,
+    /// See what is there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub list: bool,
+}

@@ -18,8 +18,8 @@ mod transfer;
 mod vault;
 
 pub use command::{
-    Cancel, Command, Inbox, Jobs, Key, Limit, LimitTarget, List, Pause, Peers, Ping, Resume, Roots,
-    SetPolicy, Show, Stats, Version, Watch,
+    Cancel, Command, Inbox, Jobs, Key, Limit, LimitTarget, List, Pause, PeerAction, PeerRights, Peers, Ping,
+    Resume, Roots, SetPolicy, Show, Stats, Version, Watch,
 };
 pub use error::{ErrorReport, code};
 pub use event::{Event, FileReport, Phase, Pong, Progress, Sample};

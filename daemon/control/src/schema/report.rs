@@ -77,9 +77,15 @@ pub struct PeerReport {
     pub peer: String,
     /// Its public key.
     pub key: String,
-    /// Addresses that it may be reached at.
+    /// Addresses that it has sessions from now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
+    /// Where it is called: a name or an address, with the port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// It stands in udpxd.toml, and no command changes it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub configured: bool,
     /// Sessions with it now.
     pub sessions: u32,
     /// Names of the roots that it may read.
