@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use common::golden::compare;
 use udpx_proto::messages::{
     Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, GetAccepted, GetRequest, IfExists, LaneOffer,
-    ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, RateLimit, Subtrees,
+    JoinAccepted, JoinRequest, ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, RateLimit, Subtrees,
     Unsupported,
 };
 use udpx_proto::wire::bulk::BulkPrefix;
@@ -77,6 +77,8 @@ fn messages() -> Vec<Message> {
             last: true,
             truncated: false,
         }),
+        Message::JoinRequest(JoinRequest { request, name: "ana-laptop".into(), port: 48379 }),
+        Message::JoinAccepted(JoinAccepted { request, name: "bob".into(), joiner: "ana".into() }),
     ]
 }
 

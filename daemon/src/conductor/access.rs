@@ -26,6 +26,8 @@ impl Admins {
         match command {
             Command::Peers(_)
             | Command::PeerAction(_)
+            | Command::Invite(_)
+            | Command::Join(_)
             | Command::Inbox(_)
             | Command::Stats(_)
             | Command::Roots(_) => {

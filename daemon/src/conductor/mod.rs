@@ -17,6 +17,7 @@ mod answer;
 mod asks;
 mod board;
 mod clients;
+mod invite;
 mod jobs;
 pub(crate) mod lending;
 mod peers;
@@ -48,7 +49,7 @@ use crate::jobs::ledger::{Kept, Ledger};
 use crate::jobs::record::History;
 use crate::liveness::Watch;
 use crate::notify::Notifier;
-use crate::peers::PeerBook;
+use crate::peers::{Invitations, PeerBook};
 use crate::storage::Bell;
 use crate::storage::lender::{LENT_CALLS_MAX, LentCall};
 use access::Admins;
@@ -114,6 +115,7 @@ pub struct Conductor {
     peers: Vec<Peer>,
     /// Where they come from.
     peer_book: PeerBook,
+    invitations: Invitations,
     board: Board,
     roots: RootBook,
     lending: Lending<Wanted>,
@@ -159,6 +161,7 @@ impl Conductor {
         let roots = RootBook::new(config.clone(), roots);
         let in_force = roots.in_force();
         let daemon = Daemon::start_with(&in_force, secret, "its udpxd.toml", Some(bell.clone()), socket.is_some())?;
+        let invitations = Invitations::open(&state);
         tell_start(&daemon, &config, socket.as_ref());
         let now = Instant::now();
         let (calls, lent) = bounded(LENT_CALLS_MAX);
@@ -180,6 +183,7 @@ impl Conductor {
             admins: Admins::of_this_host(),
             peers: config.peers,
             peer_book,
+            invitations,
             roots,
             lending: Lending::default(),
             lent,
@@ -199,6 +203,7 @@ impl Conductor {
     /// [`DaemonError::EngineGone`], or that nothing can be waited for any more.
     pub fn run(mut self, manager: &mut Notifier) -> Result<(), DaemonError> {
         let mut watch = self.daemon.watch();
+        self.invite_again();
         manager.ready(&self.status());
         let mut events = Events::with_capacity(256);
         while !self.signals.shall_end() {
@@ -294,6 +299,14 @@ impl Conductor {
 
     /// A report about a session that this daemon opened.
     fn on_call(&mut self, report: Report, now: Instant) {
+        let report = match report {
+            Report::Joining(joining) => return self.on_joining(*joining),
+            Report::Barred { from, text } => {
+                tracing::warn!(%from, ?text, "refused a ticket");
+                return;
+            }
+            other => other,
+        };
         if let Report::Ended { session, stats, .. } = &report {
             self.board.note_ended(*session, stats);
         }
@@ -368,6 +381,9 @@ impl Conductor {
             while let Some(to_send) = self.lending.poll_demand() {
                 let to = Address { client: to_send.connection, request: to_send.request };
                 self.out.event(to, Event::Demand(to_send.demand));
+            }
+            while let Some(joined) = self.asks.take_joined() {
+                self.on_joined(joined, now);
             }
             self.clients.deliver(&mut self.out);
             let gone = self.clients.take_gone();

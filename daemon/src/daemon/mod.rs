@@ -345,8 +345,8 @@ fn notice(report: Report) -> Notice {
         | Report::Answer { .. }
         | Report::Quiet { .. }
         | Report::Ended { .. }
-        // No daemon has given tickets away.
         | Report::Barred { .. }
+        | Report::Joining(_)
         | Report::Arriving { .. }) => return Notice::Call(other),
     }))
 }

@@ -103,6 +103,8 @@ pub(crate) struct Driver {
     pub(crate) peer_key: PublicKey,
     /// The ticket that opened it, if one did: its rights are those of the known peer.
     pub(super) guest: Option<Guest>,
+    /// It has asked to become a peer.
+    pub(super) joining: bool,
     pub(crate) staging: Staging,
     pub(crate) sources: Sources,
     /// Tags up to this one belong to whoever had our index before.
@@ -173,6 +175,7 @@ impl Driver {
             peer,
             peer_key,
             guest: None,
+            joining: false,
             staging: Staging::default(),
             sources: Sources::default(),
             born,
@@ -337,6 +340,8 @@ impl Driver {
             Message::ListRequest(message) => self.on_list_request(index, &message, cx),
             Message::GetAccepted(message) => self.on_get_accepted(index, &message, cx),
             Message::ListEntries(message) => self.on_list_entries(message, cx),
+            Message::JoinRequest(message) => self.on_join_request(message, cx),
+            Message::JoinAccepted(message) => self.on_join_accepted(message, cx),
             Message::Subtrees(message) => {
                 self.with_take(message.request, cx, |take, cx| take.on_subtrees(&message, cx));
             }

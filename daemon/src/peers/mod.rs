@@ -14,7 +14,9 @@
 
 mod book;
 mod file;
+mod invitations;
 mod text;
 
 pub(crate) use book::PeerBook;
 pub(crate) use file::path_in;
+pub(crate) use invitations::{Invitation, Invitations};

@@ -84,6 +84,10 @@ commands! {
     "peers" Peers none;
     /// Show one peer, or change what it is called and what it may do: a `peer` event with how it is then.
     "peer" PeerAction none;
+    /// Make a ticket by which another machine becomes a peer.
+    "invite" Invite none;
+    /// Become a peer of the machine that made a ticket.
+    "join" Join none;
     /// Lend this process to jobs: `demand` events.
     "vault-offer" VaultOffer none;
     /// Answer a demand.
@@ -300,4 +304,52 @@ pub struct PeerRights {
     /// See what is there.
     #[serde(default, skip_serializing_if = "is_default")]
     pub list: bool,
+}
+
+/// Make a ticket by which another machine becomes a peer: for admins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Invite {
+    /// Where the rights hold; the peer's own directory if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// It may get files.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read: bool,
+    /// It may put files.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub write: bool,
+    /// It may see what is there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub list: bool,
+    /// For how long the ticket can be used, microseconds.
+    pub expires_us: u64,
+    /// Addresses of this machine for the ticket, with or without a port; its own if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// What the peer will be called; as it calls itself if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Become a peer of the machine that made a ticket: for admins.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// The ticket: a secret.
+    pub ticket: String,
+    /// What the other machine will be called here; as it calls itself if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What this machine calls itself; its host name if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_me: Option<String>,
+    /// The other machine gets the rights that the ticket gives, in its own directory here.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mutual: bool,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for Join {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Join").field("name", &self.name).finish_non_exhaustive()
+    }
 }

@@ -218,3 +218,23 @@ pub struct KeyReport {
     /// Its public key.
     pub key: String,
 }
+
+/// A ticket by which a machine becomes a peer.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteReport {
+    /// The ticket: a secret.
+    pub ticket: String,
+    /// Where its rights hold.
+    pub root: String,
+    /// The addresses in it.
+    pub addresses: Vec<String>,
+    /// Until when it can be used, by the daemon's clock, milliseconds since 1970.
+    pub expires_unix_ms: u64,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for InviteReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InviteReport").field("root", &self.root).finish_non_exhaustive()
+    }
+}
