@@ -40,11 +40,15 @@ pub(crate) fn run(args: JoinArgs, output: Output) -> Result<(), Failure> {
     let mutual = args.mutual;
     let request = Join { ticket, name: args.name, call_me: args.call_me, mutual };
     let mut client = ask::connect(args.socket.socket)?;
-    let Reply::Joined { peer, joiner, rtt_us } = ask::wait(&mut client, request, None, &interrupt, |_| {})? else {
+    let Reply::Joined { peer, joiner, rtt_us } = ask::wait(&mut client, request, None, &interrupt, |_| {})?
+    else {
         return Err(ask::unexpected());
     };
-    let fields =
-        || events::object(json!({ "ok": true, "peer": peer, "joiner": joiner, "rtt_us": rtt_us, "mutual": mutual }));
+    let fields = || {
+        events::object(
+            json!({ "ok": true, "peer": peer, "joiner": joiner, "rtt_us": rtt_us, "mutual": mutual }),
+        )
+    };
     crate::conclude(output, fields, || {
         let (peer, joiner) = (escape::text(&peer), escape::text(&joiner));
         let rtt = crate::units::time(std::time::Duration::from_micros(rtt_us));

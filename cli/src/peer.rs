@@ -174,7 +174,9 @@ mod tests {
     fn a_card_says_where_a_peer_is_changed() {
         let json = r#"{"peer":"bob","key":"udpxk1","sessions":0,"write":["inbox"],"read":["disk"],"configured":true}"#;
         let text = card(&serde_json::from_str(json).unwrap());
-        for line in ["peer       bob\n", "called at  none\n", "rights     write disk:read\n", "udpxd.toml, where"] {
+        for line in
+            ["peer       bob\n", "called at  none\n", "rights     write disk:read\n", "udpxd.toml, where"]
+        {
             assert!(text.contains(line), "{text}");
         }
     }

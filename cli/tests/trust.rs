@@ -125,7 +125,10 @@ fn two_commands_lead_from_nothing_to_a_pushed_file() {
     assert!(pushed.code == 0 && two.b.state.join("inbox/alice/sent").exists(), "{pushed:?}");
     assert_eq!(two.a.ran("ls bob").code, 0);
     let refused = two.a.ran("pull bob:sent back");
-    assert!(refused.code == 77 && refused.stderr.contains("peer grant alice --root inbox --read"), "{refused:?}");
+    assert!(
+        refused.code == 77 && refused.stderr.contains("peer grant alice --root inbox --read"),
+        "{refused:?}"
+    );
     // Nothing is given back, but b knows where a is.
     two.b.file("answer", 10);
     let refused = two.b.ran("push answer alice");

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use common::golden::compare;
 use udpx_proto::messages::{
-    Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, GetAccepted, GetRequest, IfExists, LaneOffer,
-    JoinAccepted, JoinRequest, ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, RateLimit, Subtrees,
-    Unsupported,
+    Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, GetAccepted, GetRequest, IfExists,
+    JoinAccepted, JoinRequest, LaneOffer, ListEntries, ListEntry, ListKind, ListRequest, Progress,
+    PutAccepted, PutRequest, RateLimit, Subtrees, Unsupported,
 };
 use udpx_proto::wire::bulk::BulkPrefix;
 use udpx_proto::wire::frame::{Frame, FrameWriter, Frames, Open};

@@ -77,7 +77,9 @@ impl Errand for JoinAsk {
                 self.asked = false;
                 None
             }
-            Ok(Happened::Report(Report::Answer { answer: Answer::Joined(accepted), .. })) => Some(Ok(accepted)),
+            Ok(Happened::Report(Report::Answer { answer: Answer::Joined(accepted), .. })) => {
+                Some(Ok(accepted))
+            }
             Ok(Happened::Report(Report::Answer { answer: Answer::Refused(failure), .. })) => {
                 Some(Err(self.link.host().told(&failure)))
             }

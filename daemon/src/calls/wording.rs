@@ -68,7 +68,8 @@ impl Host {
             let (text, remedy) = failure.text.split_once(mark)?;
             Some((text, on + remedy))
         };
-        let said = said(" On it, ", format!("On {name}, ")).or_else(|| said(" On it: ", format!("On {name}: ")));
+        let said =
+            said(" On it, ", format!("On {name}, ")).or_else(|| said(" On it: ", format!("On {name}: ")));
         let (text, remedy) = said.unwrap_or((failure.text.as_str(), String::new()));
         let mut error = JobError::told(failure.code, text);
         error.text = format!("{}: {}", self.name, error.text);

@@ -30,9 +30,7 @@ impl Admins {
             | Command::Join(_)
             | Command::Inbox(_)
             | Command::Stats(_)
-            | Command::Roots(_) => {
-                self.require(peer, &format!("{:?}", command.name()))
-            }
+            | Command::Roots(_) => self.require(peer, &format!("{:?}", command.name())),
             _ => Ok(()),
         }
     }

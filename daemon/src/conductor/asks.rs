@@ -157,7 +157,13 @@ impl Asks {
     ) -> Result<(), ErrorReport> {
         let id = ids.next();
         let join = JoinAsk::new(way, id, me.0, me.1, now).map_err(|failed| error_of(&failed))?;
-        self.start(id, Ask { to, question: Question::Join(wish), errand: Some(Asking::Join(join)) }, engine, out, now)
+        self.start(
+            id,
+            Ask { to, question: Question::Join(wish), errand: Some(Asking::Join(join)) },
+            engine,
+            out,
+            now,
+        )
     }
 
     /// It is a peer: one echo by its key alone shows that it is so.

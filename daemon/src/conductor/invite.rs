@@ -45,11 +45,16 @@ impl Conductor {
         }
         if let Some(name) = &wanted.name {
             if !is_name(name) {
-                return Err(error(Code::Usage, format!("{name:?} is no name of a peer."), "Choose another name."));
+                return Err(error(
+                    Code::Usage,
+                    format!("{name:?} is no name of a peer."),
+                    "Choose another name.",
+                ));
             }
             if self.peer_book.by_name(name).is_some() {
                 let text = format!("A peer is called {name:?} already.");
-                let remedy = format!("Choose another name, or forget that one: sudo udpxctl peer remove {name}");
+                let remedy =
+                    format!("Choose another name, or forget that one: sudo udpxctl peer remove {name}");
                 return Err(error(Code::Usage, text, remedy));
             }
         }
@@ -59,8 +64,9 @@ impl Conductor {
             return Err(error(Code::Usage, text, "Give a time such as --expires 10m."));
         }
         let found = self.found_at(&wanted.addresses)?;
-        let mut random = OsRandom::open()
-            .map_err(|failed| error(Code::Io, format!("There is no randomness: {failed}."), Code::Io.remedy()))?;
+        let mut random = OsRandom::open().map_err(|failed| {
+            error(Code::Io, format!("There is no randomness: {failed}."), Code::Io.remedy())
+        })?;
         let gives = Gives { read: wanted.read, write: wanted.write, list: wanted.list, once: true };
         let expires = SystemTime::now().checked_add(lifetime);
         let ticket = Ticket::new(self.daemon.key(), found, expires, Purpose::Invite, gives, &mut random);
@@ -144,7 +150,8 @@ impl Conductor {
             return Err(refused(format!("This ticket was used already. {INVITE_AGAIN}")));
         };
         let invitation = invitation.clone();
-        let book = self.peer_book.reread().map_err(|report| Failure::new(Code::Config, report.to_string()))?;
+        let book =
+            self.peer_book.reread().map_err(|report| Failure::new(Code::Config, report.to_string()))?;
         if let Some(known) = book.by_key(&joining.key) {
             // It has not heard of it, or was known before.
             let name = known.name.clone();
@@ -170,8 +177,10 @@ impl Conductor {
             )));
         }
         self.keep_holder(joining, false)?;
-        let address = (joining.port > 0)
-            .then(|| PeerAddress { host: joining.from.ip().to_canonical().to_string(), port: Some(joining.port) });
+        let address = (joining.port > 0).then(|| PeerAddress {
+            host: joining.from.ip().to_canonical().to_string(),
+            port: Some(joining.port),
+        });
         let gives = invitation.ticket.gives;
         let rights = Rights { read: gives.read, write: gives.write, list: gives.list };
         let mut peer = Peer { address, rights: Rights::NONE, ..Peer::new(name.clone(), joining.key) };
@@ -211,7 +220,11 @@ impl Conductor {
         }
         for name in [&wanted.name, &wanted.call_me].into_iter().flatten() {
             if !is_name(name) {
-                return Err(error(Code::Usage, format!("{name:?} is no name of a peer."), "Choose another name."));
+                return Err(error(
+                    Code::Usage,
+                    format!("{name:?} is no name of a peer."),
+                    "Choose another name.",
+                ));
             }
         }
         if let Some(name) = &wanted.name {
@@ -233,7 +246,9 @@ impl Conductor {
         match self.peer_book.by_name(name) {
             Some(known) if known.key != *key => {
                 let (known, new) = (key_text(&known.key), key_text(key));
-                let text = format!("{name:?} is known here with the key {known}, and this ticket is of the key {new}.");
+                let text = format!(
+                    "{name:?} is known here with the key {known}, and this ticket is of the key {new}."
+                );
                 let remedy = format!(
                     "If it is another machine, call it something else: --name NAME. If {name} was set up anew: sudo \
                      udpxctl peer remove {name}"
@@ -261,8 +276,13 @@ impl Conductor {
             None => {
                 let name = wish.name.unwrap_or(accepted.name);
                 if !is_name(&name) {
-                    let text = format!("The other machine calls itself {name:?}, which is no name of a peer.");
-                    return Err(error(Code::Usage, text, "Join again with the same ticket and a name: --name NAME"));
+                    let text =
+                        format!("The other machine calls itself {name:?}, which is no name of a peer.");
+                    return Err(error(
+                        Code::Usage,
+                        text,
+                        "Join again with the same ticket and a name: --name NAME",
+                    ));
                 }
                 self.check_key(&name, &wish.key)?;
                 let rights = wish.mutual.map_or(Rights::NONE, |gives| Rights {
@@ -270,7 +290,8 @@ impl Conductor {
                     write: gives.write,
                     list: gives.list,
                 });
-                let place = PeerAddress { host: address.ip().to_canonical().to_string(), port: Some(address.port()) };
+                let place =
+                    PeerAddress { host: address.ip().to_canonical().to_string(), port: Some(address.port()) };
                 let peer = Peer { address: Some(place), rights, ..Peer::new(name.clone(), wish.key) };
                 self.admit(book.with_peer(peer)?)?;
                 name
@@ -308,7 +329,11 @@ fn host_name(key: &PublicKey) -> String {
 
 fn not_kept(failed: &std::io::Error) -> ErrorReport {
     let text = format!("The file of invitations could not be written: {failed}.");
-    error(Code::Io, text, "Free space in the state directory of udpxd, or mend its permissions, and try again.")
+    error(
+        Code::Io,
+        text,
+        "Free space in the state directory of udpxd, or mend its permissions, and try again.",
+    )
 }
 
 fn unix_ms(time: SystemTime) -> u64 {

@@ -160,7 +160,8 @@ impl Conductor {
         let config = peer_book.merged();
         let roots = RootBook::new(config.clone(), roots);
         let in_force = roots.in_force();
-        let daemon = Daemon::start_with(&in_force, secret, "its udpxd.toml", Some(bell.clone()), socket.is_some())?;
+        let daemon =
+            Daemon::start_with(&in_force, secret, "its udpxd.toml", Some(bell.clone()), socket.is_some())?;
         let invitations = Invitations::open(&state);
         tell_start(&daemon, &config, socket.as_ref());
         let now = Instant::now();
@@ -442,7 +443,10 @@ impl Conductor {
         let done = loaded.and_then(|book| self.take_over(book));
         match done {
             Ok(waiting) => {
-                tracing::info!(peers = self.peers.len(), "took over the peers of the configuration and of peers.toml");
+                tracing::info!(
+                    peers = self.peers.len(),
+                    "took over the peers of the configuration and of peers.toml"
+                );
                 for key in &waiting {
                     tracing::warn!(key, "this change needs a restart: systemctl restart udpxd");
                 }
@@ -495,8 +499,12 @@ fn tell_start(daemon: &Daemon, config: &Config, socket: Option<&ControlSocket>) 
     }
     if config.peers.is_empty() {
         match socket {
-            Some(_) => tracing::warn!("no peer is known, so nothing will be taken; sudo udpxctl invite lets one in"),
-            None => tracing::warn!("no [[peer]] is configured, so nothing will be taken, and only loopback is bound"),
+            Some(_) => {
+                tracing::warn!("no peer is known, so nothing will be taken; sudo udpxctl invite lets one in")
+            }
+            None => tracing::warn!(
+                "no [[peer]] is configured, so nothing will be taken, and only loopback is bound"
+            ),
         }
     }
     match socket {

@@ -59,7 +59,11 @@ impl Conductor {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::NoSpace,
                 _ => Code::Io,
             };
-            return Err(error(code, text, "Free space there, or mend its directory, and give the command again."));
+            return Err(error(
+                code,
+                text,
+                "Free space there, or mend its directory, and give the command again.",
+            ));
         }
         self.board.set(Settings::of(&in_force));
         self.roots = roots;

@@ -292,7 +292,9 @@ mod tests {
         let text = format!("This machine gives you no write on \"disk\". {command} disk --write");
         assert_eq!(told(&peer, "disk", Right::Write), text);
         assert!(told(&peer, "", Right::List).ends_with(&format!("{command} inbox --list")));
-        assert!(told(&by_command(Vec::new()), "", Right::List).ends_with(&format!("{command} inbox --write")));
+        assert!(
+            told(&by_command(Vec::new()), "", Right::List).ends_with(&format!("{command} inbox --write"))
+        );
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use udpx_proto::messages::{Abort, GetAccepted, GetRequest, JoinRequest, ListEntries, ListRequest, PutRequest};
+use udpx_proto::messages::{
+    Abort, GetAccepted, GetRequest, JoinRequest, ListEntries, ListRequest, PutRequest,
+};
 use udpx_proto::{Code, Message, RequestId, Time};
 
 use super::driver::{Cx, Driver};

@@ -21,7 +21,15 @@ impl Driver {
         }
         let JoinRequest { name, port, .. } = message;
         let (session, key, from) = (self.key, self.peer_key, self.address);
-        cx.outbox.push(Report::Joining(Box::new(Joining { session, request, ticket, key, name, port, from })));
+        cx.outbox.push(Report::Joining(Box::new(Joining {
+            session,
+            request,
+            ticket,
+            key,
+            name,
+            port,
+            from,
+        })));
     }
 
     /// It has been decided.

@@ -76,7 +76,13 @@ impl Grant {
     /// The rights as those of a peer, who is called by the beginning of its key.
     fn access(&self, key: PublicKey) -> Access {
         let name = key_text(&key).chars().take(NAME_LETTERS).collect();
-        Access { key, name, plain: false, by_command: false, roots: vec![Root::inbox(self.rights, self.place.clone())] }
+        Access {
+            key,
+            name,
+            plain: false,
+            by_command: false,
+            roots: vec![Root::inbox(self.rights, self.place.clone())],
+        }
     }
 
     /// What it was made for is done.

@@ -150,9 +150,8 @@ impl PeerBook {
     fn changeable(&self, name: &str) -> Result<usize, ErrorReport> {
         if self.known(name)?.source == PeerSource::Configuration {
             let text = format!("The peer {name:?} is set in udpxd.toml, and no command changes it.");
-            let remedy = format!(
-                "Change it there, under [[peer]] name = {name:?}, then: sudo systemctl reload udpxd"
-            );
+            let remedy =
+                format!("Change it there, under [[peer]] name = {name:?}, then: sudo systemctl reload udpxd");
             return Err(report(Code::Usage, text, remedy));
         }
         let at = self.added.iter().position(|peer| peer.name == name);
@@ -180,7 +179,8 @@ impl PeerBook {
         }
         if root != INBOX && !in_force.roots.contains_key(root) {
             let text = format!("No root is called {root:?}.");
-            let remedy = "udpxctl root list shows them; another one is added by: sudo udpxctl root add NAME DIR";
+            let remedy =
+                "udpxctl root list shows them; another one is added by: sudo udpxctl root add NAME DIR";
             return Err(report(Code::Usage, text, remedy));
         }
         Ok(())
@@ -254,7 +254,10 @@ mod tests {
             (PeerAction::Revoke(rights("alice", INBOX, "")), "", ""),
         ] {
             book = book.changed(&action, &book.merged()).unwrap().unwrap();
-            assert!(book.changed(&action, &book.merged()).map_or(true, |again| again.is_none()), "{action:?}");
+            assert!(
+                book.changed(&action, &book.merged()).map_or(true, |again| again.is_none()),
+                "{action:?}"
+            );
             book.save().unwrap();
             let read = book.reread().unwrap();
             let alice = read.by_name("alice").unwrap();
@@ -278,9 +281,15 @@ mod tests {
         let rename = |peer: &str, to: &str| PeerAction::Rename { peer: peer.into(), to: to.into() };
         for (action, told) in [
             (PeerAction::Show { peer: "eve".into() }, "udpxctl peers lists them"),
-            (PeerAction::Remove { peer: "conf".into() }, "under [[peer]] name = \"conf\", then: sudo systemctl"),
+            (
+                PeerAction::Remove { peer: "conf".into() },
+                "under [[peer]] name = \"conf\", then: sudo systemctl",
+            ),
             (PeerAction::Grant(rights("conf", INBOX, "read")), "is set in udpxd.toml"),
-            (PeerAction::Grant(rights("alice", INBOX, "")), "Name some: sudo udpxctl peer grant alice --root inbox"),
+            (
+                PeerAction::Grant(rights("alice", INBOX, "")),
+                "Name some: sudo udpxctl peer grant alice --root inbox",
+            ),
             (PeerAction::Grant(rights("alice", "films", "read")), "sudo udpxctl root add"),
             (PeerAction::Revoke(rights("alice", "films", "")), "udpxctl peer show alice"),
             (rename("alice", "conf"), "Another peer is called \"conf\""),

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DaemonReport, ErrorReport, Event, InviteReport, JobReport, KeyReport, PingReport, SCHEMA, StatsReport, VersionReport,
-    is_default,
+    DaemonReport, ErrorReport, Event, InviteReport, JobReport, KeyReport, PingReport, SCHEMA, StatsReport,
+    VersionReport, is_default,
 };
 use crate::frame::{self, FrameError};
 
