@@ -131,9 +131,9 @@ impl Conductor {
     }
 
     /// Somebody uses a ticket of ours.
-    pub(super) fn on_joining(&mut self, joining: Joining) {
+    pub(super) fn on_joining(&mut self, joining: &Joining) {
         let (session, request, from) = (joining.session, joining.request, joining.from);
-        let answer = self.admit_joining(&joining);
+        let answer = self.admit_joining(joining);
         match &answer {
             Ok((_, joiner)) => tracing::info!(peer = joiner, key = key_text(&joining.key), %from, "joined"),
             Err(failure) => {

@@ -301,7 +301,7 @@ impl Conductor {
     /// A report about a session that this daemon opened.
     fn on_call(&mut self, report: Report, now: Instant) {
         let report = match report {
-            Report::Joining(joining) => return self.on_joining(*joining),
+            Report::Joining(joining) => return self.on_joining(&joining),
             Report::Barred { from, text } => {
                 tracing::warn!(%from, ?text, "refused a ticket");
                 return;
@@ -500,7 +500,7 @@ fn tell_start(daemon: &Daemon, config: &Config, socket: Option<&ControlSocket>) 
     if config.peers.is_empty() {
         match socket {
             Some(_) => {
-                tracing::warn!("no peer is known, so nothing will be taken; sudo udpxctl invite lets one in")
+                tracing::warn!("no peer is known, so nothing will be taken; sudo udpxctl invite lets one in");
             }
             None => tracing::warn!(
                 "no [[peer]] is configured, so nothing will be taken, and only loopback is bound"
