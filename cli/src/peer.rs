@@ -95,11 +95,11 @@ pub(crate) fn run(args: PeerArgs, output: Output) -> Result<(), Failure> {
         }
         Action::Grant(args) => {
             let (rights, socket) = args.split();
-            told_rights(change(socket, PeerAction::Grant(rights), output)?, output)
+            told_rights(change(socket, PeerAction::Grant(rights), output)?.as_ref(), output)
         }
         Action::Revoke(args) => {
             let (rights, socket) = args.split();
-            told_rights(change(socket, PeerAction::Revoke(rights), output)?, output)
+            told_rights(change(socket, PeerAction::Revoke(rights), output)?.as_ref(), output)
         }
     }
 }
@@ -122,9 +122,9 @@ fn change(socket: AskArgs, action: PeerAction, output: Output) -> Result<Option<
     }
 }
 
-fn told_rights(peer: Option<PeerReport>, output: Output) -> Result<(), Failure> {
+fn told_rights(peer: Option<&PeerReport>, output: Output) -> Result<(), Failure> {
     let line = |peer: &PeerReport| format!("{}: {}\n", escape::text(&peer.peer), rights(peer));
-    conclude(output, &peer.as_ref().map(line).unwrap_or_default())
+    conclude(output, &peer.map(line).unwrap_or_default())
 }
 
 fn conclude(output: Output, text: &str) -> Result<(), Failure> {
