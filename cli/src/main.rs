@@ -20,14 +20,17 @@ mod host;
 mod hosting;
 mod inbox;
 mod interrupt;
+mod invite;
 mod job;
 mod jobs;
+mod join;
 mod jsonl;
 mod key;
 mod lend;
 mod ls;
 mod manual;
 mod names;
+mod peer;
 mod peer_list;
 mod peers;
 mod ping;
@@ -89,6 +92,9 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, output),
         Command::Key(args) => key::run(args, output),
         Command::Peers(args) => peer_list::run(args, output),
+        Command::Invite(args) => invite::run(args, output),
+        Command::Join(args) => join::run(args, output),
+        Command::Peer(args) => peer::run(args, output),
         Command::Inbox(args) => inbox::run(args, output),
         Command::Root(args) => root::run(args, output),
         Command::Stats(args) => stats::run(args, output),

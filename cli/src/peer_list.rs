@@ -22,7 +22,7 @@ pub(crate) fn run(args: AskArgs, output: Output) -> Result<(), Failure> {
         peers.iter().for_each(|peer| jsonl::emit("peer", ask::fields(peer)));
         jsonl::emit_last("summary", events::object(json!({ "ok": true, "peers": peers.len() })))
     } else if peers.is_empty() {
-        say("no peer is configured: add a [[peer]] to udpxd.toml\n")
+        say("no peer is known; one is let in by: sudo udpxctl invite\n")
     } else {
         let head = ["peer", "connected", "rights", "heard", "key"].map(str::to_owned).to_vec();
         let lines: Vec<_> = [head].into_iter().chain(peers.iter().map(cells)).collect();
@@ -39,7 +39,7 @@ fn cells(peer: &PeerReport) -> Vec<String> {
 }
 
 /// `write,list disk:read`: those on its own directory, then those on other roots.
-fn rights(peer: &PeerReport) -> String {
+pub(crate) fn rights(peer: &PeerReport) -> String {
     let granted = [("write", &peer.write), ("read", &peer.read), ("list", &peer.list)];
     let mut roots: Vec<&str> =
         granted.iter().flat_map(|(_, roots)| roots.iter()).map(String::as_str).collect();
@@ -67,7 +67,7 @@ fn is_own(root: &str) -> bool {
     root == "inbox" || root.starts_with("inbox/")
 }
 
-fn heard(peer: &PeerReport) -> String {
+pub(crate) fn heard(peer: &PeerReport) -> String {
     let Some(at) = peer.heard_unix_ms else { return "never".into() };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{} ago", units::whole_seconds(now.saturating_sub(Duration::from_millis(at))))

@@ -71,8 +71,8 @@ fn add(name: &str, path: &Path, socket: AskArgs, output: Output) -> Result<(), F
     }
     let (name, place) = (escape::text(name), escape::path(&shown));
     say(&format!(
-        "root {name} is {place}\n  Peers may do there what udpxd.toml says under their [[peer]]: roots.{name} = [\"read\", \
-         \"list\"], then: sudo systemctl reload udpxd\n"
+        "root {name} is {place}\n  A peer may use it once it is granted: sudo udpxctl peer grant PEER --root {name} --read \
+         --list\n"
     ))
 }
 

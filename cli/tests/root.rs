@@ -103,7 +103,7 @@ fn a_root_is_added_with_its_absolute_path_and_what_to_do_next() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(request, Roots::Add { root: "disk".into(), path: here.join("some/where").into() });
     assert!(ran.stdout.starts_with("root disk is /srv/disk\n"), "{ran:?}");
-    assert!(ran.stdout.contains("roots.disk = [\"read\", \"list\"]"), "{ran:?}");
+    assert!(ran.stdout.contains("sudo udpxctl peer grant PEER --root disk --read --list"), "{ran:?}");
     let (ran, _) = Daemon::answering(answer()).ask(&["root", "add", "disk", "/x", "--json"]);
     assert_eq!(ran.events()[0]["path"], "/srv/disk");
 }

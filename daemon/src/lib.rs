@@ -24,6 +24,7 @@ pub mod jobs;
 pub mod lend;
 pub mod liveness;
 pub mod notify;
+mod peers;
 pub mod relay;
 pub mod report;
 pub mod samples;

@@ -255,6 +255,9 @@ fn the_command_line_checks_configurations() {
         (output.status.code(), said)
     };
     let (code, said) = check("");
+    assert!(code == Some(0) && said.contains("0.0.0.0:48379"), "{said}");
+    // Where nobody can be invited there is nobody to listen for.
+    let (code, said) = check("control = \"off\"");
     assert!(code == Some(0) && said.contains("127.0.0.1:48379"), "{said}");
     let (code, said) = check("\nlisten_at = 7\n");
     assert_eq!(code, Some(i32::from(Code::Config.exit())));

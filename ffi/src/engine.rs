@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use udpx_control::Name;
 use udpxd::conductor::reports;
-use udpxd::embedded::{self, Descriptor, Event, PullFile, PullTo, PullRequest, PushFile, PushRequest};
+use udpxd::embedded::{self, Descriptor, Event, PullFile, PullRequest, PullTo, PushFile, PushRequest};
 use udpxd::report::{JobError, Summary};
 use udpxd::{Code, StaticSecret, identity};
 
@@ -374,7 +374,11 @@ pub unsafe extern "C" fn udpx_engine_pull_file(
             let mut call = from.call(identity, &asked)?;
             call.cancel = transfer.stop_flag();
             let request = PullRequest {
-                files: vec![PullFile { root: from.root, path: from.path, destination: PullTo::Path(destination) }],
+                files: vec![PullFile {
+                    root: from.root,
+                    path: from.path,
+                    destination: PullTo::Path(destination),
+                }],
                 call,
                 streams: asked.streams(),
                 if_exists: asked.if_exists(),

@@ -12,7 +12,10 @@ use udpxd::Code;
 
 use crate::hosting::receive::ReceiveArgs;
 use crate::hosting::serve::ServeArgs;
+use crate::invite::InviteArgs;
+use crate::join::JoinArgs;
 use crate::jsonl;
+use crate::peer::PeerArgs;
 use crate::root::RootArgs;
 
 pub(crate) use demo::{BenchPushArgs, BenchReceiveArgs, DemoArgs, PathArgs, ReceiverArgs, RelayArgs};
@@ -96,6 +99,12 @@ pub(crate) enum Command {
     Key(KeyArgs),
     /// List whom the daemon knows, and what they may do
     Peers(AskArgs),
+    /// Let another machine become a peer, by a ticket that works once
+    Invite(InviteArgs),
+    /// Become a peer of the machine that made a ticket
+    Join(JoinArgs),
+    /// Show one peer, rename or remove it, and change what it may do
+    Peer(PeerArgs),
     /// List what has arrived since the daemon was started
     Inbox(InboxArgs),
     /// Add, list and remove places where files of peers may go

@@ -30,14 +30,39 @@ pub(crate) struct Machine {
     name: &'static str,
     /// Of its daemon and of its user, where root sets them up.
     pub(crate) uids: Option<(u32, u32)>,
-    state: PathBuf,
+    pub(crate) state: PathBuf,
     programs: PathBuf,
     pub(crate) home: PathBuf,
     daemon: Option<Child>,
+    pub(crate) port: u16,
 }
 
 impl Two {
     pub(crate) fn start() -> Two {
+        let (mut two, port) = Two::set_up();
+        let (of_a, of_b) = (two.a.key(), two.b.key());
+        two.b.configure(port, &format!("[[peer]]\nname = \"a\"\nkey = {of_a:?}\nread = true\nlist = true\n"));
+        two.a.configure(
+            free_port(),
+            &format!("[[peer]]\nname = \"b\"\nkey = {of_b:?}\naddress = \"127.0.0.1:{port}\"\n"),
+        );
+        two.a.start();
+        two.b.start();
+        two
+    }
+
+    /// Neither daemon knows anybody.
+    pub(crate) fn strangers() -> Two {
+        let (mut two, port) = Two::set_up();
+        two.b.configure(port, "");
+        two.a.configure(free_port(), "");
+        two.a.start();
+        two.b.start();
+        two
+    }
+
+    /// The machines, without daemons, and a port for that of b.
+    fn set_up() -> (Two, u16) {
         let place = tempfile::tempdir().unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let programs = place.path().join("bin");
@@ -45,18 +70,9 @@ impl Two {
         // Where others may not go the other users cannot run them from.
         fs::copy(udpxd(), programs.join("udpxd")).unwrap();
         fs::copy(env!("CARGO_BIN_EXE_udpxctl"), programs.join("udpxctl")).unwrap();
-        let mut a = Machine::new("a", place.path(), &programs, (64_001, 64_011));
-        let mut b = Machine::new("b", place.path(), &programs, (64_002, 64_012));
-        let (of_a, of_b) = (a.key(), b.key());
-        let port = free_port();
-        b.configure(port, &format!("[[peer]]\nname = \"a\"\nkey = {of_a:?}\nread = true\nlist = true\n"));
-        a.configure(
-            free_port(),
-            &format!("[[peer]]\nname = \"b\"\nkey = {of_b:?}\naddress = \"127.0.0.1:{port}\"\n"),
-        );
-        a.start();
-        b.start();
-        Two { place, a, b }
+        let a = Machine::new("a", place.path(), &programs, (64_001, 64_011));
+        let b = Machine::new("b", place.path(), &programs, (64_002, 64_012));
+        (Two { place, a, b }, free_port())
     }
 
     /// Where b puts what a sends.
@@ -90,7 +106,7 @@ impl Machine {
             fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
             chown(directory, uid, uid).unwrap();
         }
-        Machine { name, uids, state, programs: programs.into(), home, daemon: None }
+        Machine { name, uids, state, programs: programs.into(), home, daemon: None, port: 0 }
     }
 
     fn command(&self, program: &str, uid: Option<u32>, home: &Path) -> Command {
@@ -103,13 +119,15 @@ impl Machine {
         command
     }
 
-    fn key(&self) -> String {
+    /// The key of its daemon.
+    pub(crate) fn key(&self) -> String {
         let mut command = self.command("udpxctl", self.uids.map(|(daemon, _)| daemon), &self.state);
         let ran = Ran::of(&run(command.args(["key", "--identity"]).arg(self.state.join("identity"))));
         ran.stdout.trim().to_owned()
     }
 
-    fn configure(&self, port: u16, peers: &str) {
+    fn configure(&mut self, port: u16, peers: &str) {
+        self.port = port;
         let at = |name: &str| self.state.join(name);
         let text = format!(
             "listen = [\"127.0.0.1:{port}\"]\nidentity = {:?}\nstate = {:?}\ninbox = {:?}\ncontrol = {:?}\n{peers}",
@@ -163,6 +181,18 @@ impl Machine {
     /// The same, to its end.
     pub(crate) fn ran(&self, line: &str) -> Ran {
         Ran::of(&run(&mut self.udpxctl(line)))
+    }
+
+    /// `udpxctl` to its end as an administrator does it: the daemon's own user is one.
+    pub(crate) fn administered(&self, line: &str) -> Ran {
+        let mut command = self.command("udpxctl", self.uids.map(|(daemon, _)| daemon), &self.state);
+        Ran::of(&run(command.args(line.split_whitespace())))
+    }
+
+    /// Has its daemon read its files anew.
+    pub(crate) fn reload(&self) {
+        let pid = self.daemon.as_ref().unwrap().id() as i32;
+        kill(Pid::from_raw(pid), Signal::SIGHUP).unwrap();
     }
 
     /// The same, begun.

@@ -99,6 +99,7 @@ fn the_lists_are_complete(event: &Event, reply: &Reply, operation: &Operation) {
     match reply {
         Reply::Nothing | Reply::Accepted { .. } | Reply::Job { .. } | Reply::Listed { .. } => {}
         Reply::Ping(_) | Reply::Stats(_) | Reply::Version(_) | Reply::Key(_) | Reply::Unknown => {}
+        Reply::Invited(_) | Reply::Joined { .. } => {}
     }
     match operation {
         Operation::Open { .. } | Operation::Create { .. } | Operation::Reopen { .. } => {}
@@ -125,7 +126,8 @@ const EVENTS: [&str; 16] = [
     "session",
     "demand",
 ];
-const REPLIES: [&str; 8] = ["nothing", "accepted", "job", "listed", "ping", "stats", "version", "key"];
+const REPLIES: [&str; 10] =
+    ["nothing", "accepted", "job", "listed", "ping", "stats", "version", "key", "invited", "joined"];
 const OPERATIONS: [&str; 7] = ["open", "create", "reopen", "commit", "remove", "sync", "stat"];
 
 #[test]

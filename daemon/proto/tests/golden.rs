@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use common::golden::compare;
 use udpx_proto::messages::{
     Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, GetAccepted, GetRequest, IfExists, InOrder,
-    LaneOffer, ListEntries, ListEntry, ListKind, ListRequest, Progress, PutAccepted, PutRequest, RateLimit,
-    Subtrees, Unsupported,
+    JoinAccepted, JoinRequest, LaneOffer, ListEntries, ListEntry, ListKind, ListRequest, Progress,
+    PutAccepted, PutRequest, RateLimit, Subtrees, Unsupported,
 };
 use udpx_proto::wire::bulk::BulkPrefix;
 use udpx_proto::wire::frame::{Frame, FrameWriter, Frames, Open};
@@ -78,6 +78,8 @@ fn messages() -> Vec<Message> {
             last: true,
             truncated: false,
         }),
+        Message::JoinRequest(JoinRequest { request, name: "ana-laptop".into(), port: 48379 }),
+        Message::JoinAccepted(JoinAccepted { request, name: "bob".into(), joiner: "ana".into() }),
     ]
 }
 

@@ -67,7 +67,7 @@ impl ListAsk {
                     Ok(())
                 })
             }
-            Answer::Pong { .. } => None,
+            Answer::Pong { .. } | Answer::Joined(_) => None,
         }
     }
 

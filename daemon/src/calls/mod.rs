@@ -13,6 +13,7 @@
 mod ask;
 mod errand;
 mod files;
+mod join;
 pub(crate) mod link;
 mod progress;
 mod pull;
@@ -32,6 +33,7 @@ pub(crate) use self::ask::{Echoes, ListAsk};
 pub use self::ask::{PING_BYTES_MAX, PING_BYTES_MIN, Ping, PingSummary};
 pub(crate) use self::errand::{Cx, Errand};
 pub(crate) use self::files::File;
+pub(crate) use self::join::JoinAsk;
 pub(crate) use self::progress::Progress;
 pub(crate) use self::pull::Fetching;
 pub use self::pull::{PullFile, PullTo};

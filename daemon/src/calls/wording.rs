@@ -63,10 +63,14 @@ impl Host {
 
     /// What the peer said, with its name before it: its "this machine" is not ours.
     pub(super) fn told(&self, failure: &Failure) -> JobError {
-        let (text, remedy) = match failure.text.split_once(" On it, ") {
-            Some((text, remedy)) => (text, format!("On {}, {remedy}", self.name)),
-            None => (failure.text.as_str(), String::new()),
+        let name = &self.name;
+        let said = |mark: &str, on: String| {
+            let (text, remedy) = failure.text.split_once(mark)?;
+            Some((text, on + remedy))
         };
+        let said =
+            said(" On it, ", format!("On {name}, ")).or_else(|| said(" On it: ", format!("On {name}: ")));
+        let (text, remedy) = said.unwrap_or((failure.text.as_str(), String::new()));
         let mut error = JobError::told(failure.code, text);
         error.text = format!("{}: {}", self.name, error.text);
         if !remedy.is_empty() {
@@ -98,6 +102,11 @@ mod tests {
         let error = bob().session_error(&Failure::new(Code::Refused, key));
         assert_eq!(error.text, "bob: this machine does not know your key");
         assert_eq!(error.remedy, "On bob, add to its udpxd.toml: [[peer]]");
+
+        let right = "This machine gives you no read on \"inbox\". On it: sudo udpxctl peer grant a --root inbox --read";
+        let error = bob().file_error(&Failure::new(Code::Refused, right), false);
+        assert_eq!(error.text, "bob: this machine gives you no read on \"inbox\"");
+        assert_eq!(error.remedy, "On bob: sudo udpxctl peer grant a --root inbox --read");
 
         let full = Failure::new(Code::NoSpace, "\"/inbox/a\" can't be written; choose another one.");
         let error = bob().file_error(&full, false);

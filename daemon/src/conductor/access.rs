@@ -24,9 +24,13 @@ impl Admins {
     /// What it is to be told.
     pub(super) fn check(self, peer: &PeerCredentials, command: &Command) -> Result<(), ErrorReport> {
         match command {
-            Command::Peers(_) | Command::Inbox(_) | Command::Stats(_) | Command::Roots(_) => {
-                self.require(peer, &format!("{:?}", command.name()))
-            }
+            Command::Peers(_)
+            | Command::PeerAction(_)
+            | Command::Invite(_)
+            | Command::Join(_)
+            | Command::Inbox(_)
+            | Command::Stats(_)
+            | Command::Roots(_) => self.require(peer, &format!("{:?}", command.name())),
             _ => Ok(()),
         }
     }

@@ -1,26 +1,30 @@
 //! Listings and echoes that clients ask for: errands that are no jobs, and end with whoever wants them.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use udpx_control::limits::ENTRIES_PER_FRAME_MAX;
 use udpx_control::schema::{Entry, EntryKind, ErrorReport, Event, List, Ping, PingReport, Pong, Reply};
 use udpx_proto::Code;
+use udpx_proto::handshake::PublicKey;
+use udpx_proto::messages::JoinAccepted;
 
 use super::clients::{Address, Out};
 use super::reports::{error, error_of};
 use super::resolver::{Host, Resolved, Resolver};
 use super::{Asker, ErrandIds};
-use crate::calls::{self, Cx, Echoes, Errand, ListAsk, PING_BYTES_MAX, PING_BYTES_MIN, Way};
+use crate::calls::{self, Cx, Echoes, Errand, JoinAsk, ListAsk, PING_BYTES_MAX, PING_BYTES_MIN, Way};
 use crate::config::Peer;
 use crate::engine::EngineHandle;
 use crate::engine::report::Report;
 use crate::report::JobError;
 use crate::storage::listing::{self, Listing};
+use crate::ticket::Gives;
 
 /// The questions under way, by their numbers.
 #[derive(Default)]
-pub(super) struct Asks(HashMap<u32, Ask>);
+pub(super) struct Asks(HashMap<u32, Ask>, Vec<Joined>);
 
 struct Ask {
     to: Address,
@@ -31,9 +35,34 @@ struct Ask {
 enum Question {
     List { root: String, path: Vec<u8> },
     Ping(calls::Ping),
+    Join(Wish),
+    Prove(Friends),
+}
+
+/// What a machine that lets us join is to be here.
+pub(super) struct Wish {
+    pub(super) key: PublicKey,
+    /// As it is to be called; as it calls itself if `None`.
+    pub(super) name: Option<String>,
+    /// What it may do here in turn.
+    pub(super) mutual: Option<Gives>,
+}
+
+/// What came of it.
+pub(super) struct Joined {
+    pub(super) to: Address,
+    pub(super) wish: Wish,
+    pub(super) outcome: Result<(JoinAccepted, SocketAddr), JobError>,
+}
+
+/// What two machines call each other.
+struct Friends {
+    peer: String,
+    joiner: String,
 }
 
 enum Asking {
+    Join(JoinAsk),
     List(ListAsk),
     Ping(Echoes),
 }
@@ -43,6 +72,7 @@ impl Asking {
         match self {
             Self::List(list) => list,
             Self::Ping(echoes) => echoes,
+            Self::Join(join) => join,
         }
     }
 }
@@ -103,11 +133,81 @@ impl Asks {
     ) -> Result<(), ErrorReport> {
         let id = ids.next();
         if self.0.len() >= ASKS_MAX || !resolver.ask(Asker::Ask(id), host) {
-            let text = format!("{} questions to peers are under way, as many as there may be.", self.0.len());
-            return Err(error(Code::TryAgain, text, "Ask again in a moment."));
+            return Err(too_many());
         }
         self.0.insert(id, Ask { to: from, question, errand: None });
         Ok(())
+    }
+
+    /// Somebody has a ticket, by which `way` leads to its maker; `me` is what we are called, and our port.
+    ///
+    /// # Errors
+    /// Why that cannot be asked.
+    #[allow(clippy::too_many_arguments, reason = "what a question needs, and nothing that belongs together")]
+    pub(super) fn join(
+        &mut self,
+        to: Address,
+        wish: Wish,
+        way: Way,
+        me: (&str, u16),
+        engine: &EngineHandle,
+        out: &mut Out,
+        ids: &mut ErrandIds,
+        now: Instant,
+    ) -> Result<(), ErrorReport> {
+        let id = ids.next();
+        let join = JoinAsk::new(way, id, me.0, me.1, now).map_err(|failed| error_of(&failed))?;
+        self.start(
+            id,
+            Ask { to, question: Question::Join(wish), errand: Some(Asking::Join(join)) },
+            engine,
+            out,
+            now,
+        )
+    }
+
+    /// It is a peer: one echo by its key alone shows that it is so.
+    ///
+    /// # Errors
+    /// Why that cannot be asked.
+    #[allow(clippy::too_many_arguments, reason = "what a question needs, and nothing that belongs together")]
+    pub(super) fn prove(
+        &mut self,
+        to: Address,
+        peer: String,
+        joiner: String,
+        way: Way,
+        engine: &EngineHandle,
+        out: &mut Out,
+        ids: &mut ErrandIds,
+        now: Instant,
+    ) -> Result<(), ErrorReport> {
+        let id = ids.next();
+        let ping = calls::Ping { count: 1, size: PROOF_BYTES, interval: PATIENCE, patience: PATIENCE };
+        let echoes = Echoes::new(way, id, ping, now).map_err(|failed| error_of(&failed))?;
+        let question = Question::Prove(Friends { peer, joiner });
+        self.start(id, Ask { to, question, errand: Some(Asking::Ping(echoes)) }, engine, out, now)
+    }
+
+    fn start(
+        &mut self,
+        id: u32,
+        ask: Ask,
+        engine: &EngineHandle,
+        out: &mut Out,
+        now: Instant,
+    ) -> Result<(), ErrorReport> {
+        if self.0.len() >= ASKS_MAX {
+            return Err(too_many());
+        }
+        self.0.insert(id, ask);
+        self.drive(id, engine, out, now, |errand, cx| errand.due(cx));
+        Ok(())
+    }
+
+    /// What came of a ticket.
+    pub(super) fn take_joined(&mut self) -> Option<Joined> {
+        self.1.pop()
     }
 
     /// The addresses of a peer are known, or there are none.
@@ -126,6 +226,8 @@ impl Asks {
             Ok(match &ask.question {
                 Question::List { root, path } => Asking::List(ListAsk::new(way, id, root, path, now)?),
                 Question::Ping(ping) => Asking::Ping(Echoes::new(way, id, *ping, now)?),
+                // Their addresses were known.
+                Question::Join(_) | Question::Prove(_) => return Err(JobError::ended(Code::Bug)),
             })
         });
         match begun {
@@ -204,12 +306,35 @@ impl Asks {
         if !asking.errand().is_over() {
             return;
         }
-        if let Some(Ask { errand: Some(asking), .. }) = self.0.remove(&id) {
-            match asking {
-                Asking::List(list) => end_list(to, list.into_outcome(), out),
-                Asking::Ping(echoes) => end_ping(to, echoes, out),
+        if let Some(Ask { errand: Some(asking), question, .. }) = self.0.remove(&id) {
+            match (asking, question) {
+                (Asking::List(list), _) => end_list(to, list.into_outcome(), out),
+                (Asking::Ping(echoes), Question::Prove(friends)) => end_prove(to, friends, echoes, out),
+                (Asking::Ping(echoes), _) => end_ping(to, echoes, out),
+                (Asking::Join(join), Question::Join(wish)) => {
+                    self.1.push(Joined { to, wish, outcome: join.into_outcome() });
+                }
+                (Asking::Join(_), _) => {}
             }
         }
+    }
+}
+
+fn too_many() -> ErrorReport {
+    let text = format!("{ASKS_MAX} questions to peers are under way, as many as there may be.");
+    error(Code::TryAgain, text, "Ask again in a moment.")
+}
+
+/// Both know each other; whether they reach each other is another question.
+fn end_prove(to: Address, Friends { peer, joiner }: Friends, echoes: Echoes, out: &mut Out) {
+    let rtt = echoes.into_outcome().map(|summary| summary.rtt_us());
+    match rtt {
+        Ok(Some((_, rtt_us, _))) => out.done(to, Reply::Joined { peer, joiner, rtt_us }),
+        Ok(None) => {
+            let text = format!("{peer} is a peer now, but an echo did not come back.");
+            out.refuse(to, error(Code::Unreachable, text, format!("Try again: udpxctl ping {peer}")));
+        }
+        Err(failed) => out.refuse(to, error_of(&failed)),
     }
 }
 
@@ -255,6 +380,8 @@ fn entry(entry: listing::Entry) -> Entry {
     Entry { name: std::path::PathBuf::from(entry.name).into(), kind, bytes: entry.size, mode: 0, mtime_ns }
 }
 
+/// Bytes of the echo that proves two machines to be peers.
+const PROOF_BYTES: usize = 56;
 /// Questions under way at once.
 const ASKS_MAX: usize = 256;
 /// Echoes of one request.

@@ -10,7 +10,7 @@ use udpx_control::schema::{
 };
 
 use super::roots::problem;
-use crate::config::{Config, INBOX, Peer, Rights};
+use crate::config::{Config, INBOX, Peer, PeerSource, Rights};
 use crate::daemon::DaemonEvent;
 use crate::identity;
 use crate::report::{self, FileSummary, SessionCounters, SessionTally, Tally};
@@ -63,6 +63,8 @@ fn peer_report(peer: &Peer) -> PeerReport {
         peer: peer.name.clone(),
         key: identity::key_text(&peer.key),
         addresses: Vec::new(),
+        address: peer.address.as_ref().map(ToString::to_string),
+        configured: peer.source == PeerSource::Configuration,
         sessions: 0,
         read: granted(|rights| rights.read),
         list: granted(|rights| rights.list),

@@ -17,8 +17,10 @@ mod answer;
 mod asks;
 mod board;
 mod clients;
+mod invite;
 mod jobs;
 pub(crate) mod lending;
+mod peers;
 mod place;
 pub mod reports;
 mod request;
@@ -47,6 +49,7 @@ use crate::jobs::ledger::{Kept, Ledger};
 use crate::jobs::record::History;
 use crate::liveness::Watch;
 use crate::notify::Notifier;
+use crate::peers::{Invitations, PeerBook};
 use crate::storage::Bell;
 use crate::storage::lender::{LENT_CALLS_MAX, LentCall};
 use access::Admins;
@@ -108,7 +111,11 @@ pub struct Conductor {
     daemon: Daemon,
     config_path: PathBuf,
     admins: Admins,
+    /// All that are in force.
     peers: Vec<Peer>,
+    /// Where they come from.
+    peer_book: PeerBook,
+    invitations: Invitations,
     board: Board,
     roots: RootBook,
     lending: Lending<Wanted>,
@@ -149,9 +156,13 @@ impl Conductor {
             Some((ledger, kept)) => (Some(ledger), kept),
             None => (None, Kept::default()),
         };
+        let peer_book = PeerBook::open(config)?;
+        let config = peer_book.merged();
         let roots = RootBook::new(config.clone(), roots);
         let in_force = roots.in_force();
-        let daemon = Daemon::start_with(&in_force, secret, "its udpxd.toml", Some(bell.clone()))?;
+        let daemon =
+            Daemon::start_with(&in_force, secret, "its udpxd.toml", Some(bell.clone()), socket.is_some())?;
+        let invitations = Invitations::open(&state);
         tell_start(&daemon, &config, socket.as_ref());
         let now = Instant::now();
         let (calls, lent) = bounded(LENT_CALLS_MAX);
@@ -171,7 +182,9 @@ impl Conductor {
             daemon,
             config_path: config_path.into(),
             admins: Admins::of_this_host(),
-            peers: config.peers.clone(),
+            peers: config.peers,
+            peer_book,
+            invitations,
             roots,
             lending: Lending::default(),
             lent,
@@ -191,6 +204,7 @@ impl Conductor {
     /// [`DaemonError::EngineGone`], or that nothing can be waited for any more.
     pub fn run(mut self, manager: &mut Notifier) -> Result<(), DaemonError> {
         let mut watch = self.daemon.watch();
+        self.invite_again();
         manager.ready(&self.status());
         let mut events = Events::with_capacity(256);
         while !self.signals.shall_end() {
@@ -286,6 +300,14 @@ impl Conductor {
 
     /// A report about a session that this daemon opened.
     fn on_call(&mut self, report: Report, now: Instant) {
+        let report = match report {
+            Report::Joining(joining) => return self.on_joining(&joining),
+            Report::Barred { from, text } => {
+                tracing::warn!(%from, ?text, "refused a ticket");
+                return;
+            }
+            other => other,
+        };
         if let Report::Ended { session, stats, .. } = &report {
             self.board.note_ended(*session, stats);
         }
@@ -361,6 +383,9 @@ impl Conductor {
                 let to = Address { client: to_send.connection, request: to_send.request };
                 self.out.event(to, Event::Demand(to_send.demand));
             }
+            while let Some(joined) = self.asks.take_joined() {
+                self.on_joined(joined, now);
+            }
             self.clients.deliver(&mut self.out);
             let gone = self.clients.take_gone();
             for &client in &gone {
@@ -414,11 +439,14 @@ impl Conductor {
 
     /// Reads the configuration anew and takes over what can be changed while running; returns the new status.
     fn reload(&mut self) -> String {
-        let loaded = Config::load(&self.config_path).map_err(DaemonError::from);
-        let done = loaded.and_then(|config| self.take_over(&config));
+        let loaded = Config::load(&self.config_path).and_then(PeerBook::open).map_err(DaemonError::from);
+        let done = loaded.and_then(|book| self.take_over(book));
         match done {
             Ok(waiting) => {
-                tracing::info!(peers = self.peers.len(), "took over the peers of the configuration");
+                tracing::info!(
+                    peers = self.peers.len(),
+                    "took over the peers of the configuration and of peers.toml"
+                );
                 for key in &waiting {
                     tracing::warn!(key, "this change needs a restart: systemctl restart udpxd");
                 }
@@ -434,14 +462,16 @@ impl Conductor {
         }
     }
 
-    fn take_over(&mut self, config: &Config) -> Result<Vec<&'static str>, DaemonError> {
+    fn take_over(&mut self, book: PeerBook) -> Result<Vec<&'static str>, DaemonError> {
+        let config = book.merged();
         let mut roots = self.roots.clone();
         roots.set_configured(config.clone());
         let in_force = roots.in_force();
         let waiting = self.daemon.reload(&in_force)?;
         self.roots = roots;
         self.board.set(Settings::of(&in_force));
-        self.peers = config.peers.clone();
+        self.peers = config.peers;
+        self.peer_book = book;
         if let Some(jobs) = &mut self.job_table {
             jobs.set_limits(config.limits);
         }
@@ -468,7 +498,14 @@ fn tell_start(daemon: &Daemon, config: &Config, socket: Option<&ControlSocket>) 
         tracing::info!(%address, key = identity::key_text(&daemon.key()), "listening");
     }
     if config.peers.is_empty() {
-        tracing::warn!("no [[peer]] is configured, so nothing will be taken, and only loopback is bound");
+        match socket {
+            Some(_) => {
+                tracing::warn!("no peer is known, so nothing will be taken; sudo udpxctl invite lets one in");
+            }
+            None => tracing::warn!(
+                "no [[peer]] is configured, so nothing will be taken, and only loopback is bound"
+            ),
+        }
     }
     match socket {
         Some(socket) => tracing::info!(path = ?socket.path(), "control socket"),

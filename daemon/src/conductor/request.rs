@@ -72,6 +72,9 @@ impl Conductor {
             Command::Roots(change @ (Roots::Add { .. } | Roots::Remove { .. })) => {
                 self.change_roots(from, &change)
             }
+            Command::Invite(wanted) => self.invite(from, &wanted),
+            Command::Join(wanted) => self.join(from, &wanted, now),
+            Command::PeerAction(action) => self.change_peer(from, &action),
             other => self.answer(from, &other),
         }
     }

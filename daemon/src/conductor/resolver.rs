@@ -140,7 +140,7 @@ const QUESTIONS_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{PeerAddress, Rights};
+    use crate::config::{PeerAddress, PeerSource, Rights};
 
     fn bob() -> Peer {
         Peer {
@@ -151,6 +151,7 @@ mod tests {
             rights: Rights::default(),
             roots: Default::default(),
             inbox: None,
+            source: PeerSource::Configuration,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The configuration of `udpxd run`: which addresses to listen on, where files go, whose files are taken.
 //!
 //! ```toml
-//! listen = ["0.0.0.0:48379", "[::]:48379"]   # default: these with a peer, loopback without
+//! listen = ["0.0.0.0:48379", "[::]:48379"]   # the default
 //! identity = "/var/lib/udpx/identity"
 //! inbox = "/var/lib/udpx/inbox"               # a peer's files go to INBOX/NAME
 //!
@@ -33,10 +33,12 @@ use std::path::{Path, PathBuf};
 pub use control::Control;
 pub(crate) use control::OF_USER;
 pub use limits::Limits;
-pub use peer::{Peer, PeerAddress, Rights};
+pub(crate) use peer::PEER_NAME_RULE;
+pub use peer::{Peer, PeerAddress, PeerSource, Rights};
 pub(crate) use roots::{INBOX, NAME_MAX, OVERLAP_REMEDY, ROOT_NAME_RULE, is_root_name};
 pub use roots::{Root, RootSource};
 use table::{Fields, Value};
+pub(crate) use text::is_name;
 pub use text::{parse_rate, parse_size};
 
 /// The UDP port of udpx.
@@ -136,24 +138,26 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
-        Self::parse(&text).map_err(|mistake| ConfigError::Invalid {
-            path: path.into(),
-            line: 1 + text[..mistake.at.min(text.len())].matches('\n').count(),
-            what: mistake.what,
-        })
+        Self::parse(&text).map_err(|mistake| mistake.of(path, &text))
     }
 
-    /// The addresses to bind: those given; else every address, but only loopback while nobody may write.
+    /// The addresses to bind: those given; else every address, but only loopback where there is no peer and nobody can be
+    /// invited, for want of a control socket.
     #[must_use]
     pub fn listen_addresses(&self) -> Vec<SocketAddr> {
         if !self.listen.is_empty() {
             return self.listen.clone();
         }
-        let (v4, v6) = match self.peers.is_empty() {
+        let (v4, v6) = match self.is_closed() {
             true => (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
             false => (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
         };
         vec![(v4, PORT).into(), (v6, PORT).into()]
+    }
+
+    /// Whether nobody may come, and no command can let anybody in.
+    fn is_closed(&self) -> bool {
+        self.peers.is_empty() && self.control == Control::Off
     }
 
     /// The directory of a peer's files.
@@ -211,11 +215,7 @@ impl Config {
         }
         let roots = fields.take("roots");
         if let Some(list) = fields.take("peer") {
-            for value in list.list()? {
-                let peer = Peer::parse(&value)?;
-                config.check_peer(&peer, &value)?;
-                config.peers.push(peer);
-            }
+            config.take_peers(&list)?;
         }
         fields.finish()?;
         if let Some(value) = roots {
@@ -224,10 +224,11 @@ impl Config {
         }
         // Nobody could send anything, and the whole net could knock.
         if let Some(list) = listen
-            && config.peers.is_empty()
+            && config.is_closed()
             && config.listen.iter().any(|address| !address.ip().is_loopback())
         {
-            return Err(list.mistake("an address other than loopback needs a [[peer]] that may use it"));
+            return Err(list.mistake("an address other than loopback needs a [[peer]] that may use it, or a control socket by which somebody can be \
+                 invited"));
         }
         Ok(config)
     }
@@ -251,6 +252,14 @@ struct Mistake {
     /// Byte offset.
     at: usize,
     what: String,
+}
+
+impl Mistake {
+    /// The same as an error of the file `path`, which holds `text`.
+    fn of(self, path: &Path, text: &str) -> ConfigError {
+        let line = 1 + text[..self.at.min(text.len())].matches('\n').count();
+        ConfigError::Invalid { path: path.into(), line, what: self.what }
+    }
 }
 
 fn address(value: &Value<'_>) -> Result<SocketAddr, Mistake> {
@@ -317,7 +326,7 @@ mod tests {
         assert!(mistake("\n[[peer]]\nname = \"a/b\"\nkey = \"k\"").starts_with("3: a name has"));
         assert!(mistake("[[peer]]\nname = \"a\"\n").starts_with("1: 'key' is missing"));
         assert!(mistake("control = \"a/b\"").starts_with("1: 'control' is \"auto\", \"off\", or"));
-        assert!(mistake("listen = [\"192.0.2.1\"]").contains("needs a [[peer]]"));
+        assert!(mistake("control = \"off\"\nlisten = [\"192.0.2.1\"]").contains("needs a [[peer]]"));
         assert!(mistake("state = \"a\"").starts_with("1: 'state' is an absolute path"));
         let twice = format!("[[peer]]\nname=\"a\"\nkey=\"{KEY}\"\n[[peer]]\nname=\"b\"\nkey=\"{KEY}\"\n");
         assert!(mistake(&twice).contains("same key"));
@@ -325,8 +334,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_peer_only_loopback_is_bound() {
-        let mut config = Config::parse("").unwrap();
+    fn where_nobody_can_come_only_loopback_is_bound() {
+        assert!(Config::default().listen_addresses().iter().all(|address| address.ip().is_unspecified()));
+        let mut config = Config::parse("control = \"off\"").unwrap();
         assert!(config.listen_addresses().iter().all(|address| address.ip().is_loopback()));
         let key = identity::parse_key(KEY).unwrap();
         config.peers.push(Peer::new("a", key));

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use udpx_proto::handshake::PublicKey;
 
-use super::table::Value;
+use super::table::{Fields, Value};
 use super::text::is_name;
-use super::{INBOX, Mistake, PORT};
+use super::{Config, ConfigError, INBOX, Mistake, PORT};
 use crate::identity;
 
 /// A machine that may do something here.
@@ -30,6 +30,18 @@ pub struct Peer {
     pub roots: BTreeMap<String, Rights>,
     /// The directory of its files, instead of `inbox/NAME`.
     pub inbox: Option<PathBuf>,
+    /// Where this is said.
+    pub source: PeerSource,
+}
+
+/// Where a peer comes from.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum PeerSource {
+    /// The configuration, which is changed by hand.
+    #[default]
+    Configuration,
+    /// `peers.toml`, which `udpxctl peer`, `invite` and `join` change.
+    PeersFile,
 }
 
 /// What a peer may do in a place.
@@ -130,6 +142,53 @@ impl PeerAddress {
     }
 }
 
+impl Config {
+    /// Reads a file that has nothing but peers, as `path` is called in messages.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub(crate) fn peers_in(text: &str, path: &Path) -> Result<Vec<Peer>, ConfigError> {
+        let parse = || {
+            let mut fields = Fields::parse(text)?;
+            let mut alone = Self::default();
+            if let Some(list) = fields.take("peer") {
+                alone.take_peers(&list)?;
+            }
+            fields.finish()?;
+            Ok(alone.peers)
+        };
+        let peers: Vec<Peer> = parse().map_err(|mistake: Mistake| mistake.of(path, text))?;
+        Ok(peers.into_iter().map(|peer| Peer { source: PeerSource::PeersFile, ..peer }).collect())
+    }
+
+    pub(super) fn take_peers(&mut self, list: &Value<'_>) -> Result<(), Mistake> {
+        for value in list.list()? {
+            let peer = Peer::parse(&value)?;
+            self.check_peer(&peer, &value)?;
+            self.peers.push(peer);
+        }
+        Ok(())
+    }
+
+    /// This configuration with the peers of `peers.toml`. What the configuration says itself counts: one of the same
+    /// name or key is left out.
+    #[must_use]
+    pub fn with_peers(&self, added: &[Peer]) -> Self {
+        let mut config = self.clone();
+        for peer in added {
+            match config.peers.iter().find(|known| known.name == peer.name || known.key == peer.key) {
+                Some(known) => tracing::warn!(
+                    peer = peer.name,
+                    configured = known.name,
+                    "a peer of peers.toml is not used: udpxd.toml has one of that name or key"
+                ),
+                None => config.peers.push(peer.clone()),
+            }
+        }
+        config
+    }
+}
+
 impl Peer {
     /// A peer that may put files into its directory, and is not called.
     #[must_use]
@@ -142,6 +201,7 @@ impl Peer {
             rights: Rights::default(),
             roots: BTreeMap::new(),
             inbox: None,
+            source: PeerSource::Configuration,
         }
     }
 
@@ -150,8 +210,7 @@ impl Peer {
         let name_value = fields.need("name")?;
         let name = name_value.text()?;
         if !is_name(name) {
-            return Err(name_value
-                .mistake("a name has 1 to 64 letters, digits, '-', '_' or '.', and begins with no '.'"));
+            return Err(name_value.mistake(PEER_NAME_RULE));
         }
         let key_value = fields.need("key")?;
         let key = identity::parse_key(key_value.text()?).ok_or_else(|| {
@@ -186,6 +245,9 @@ impl Peer {
     }
 }
 
+/// What a peer may be called.
+pub(crate) const PEER_NAME_RULE: &str =
+    "a name has 1 to 64 letters, digits, '-', '_' or '.', and begins with no '.'";
 /// RFC 1035, 2.3.4.
 const HOST_MAX: usize = 253;
 

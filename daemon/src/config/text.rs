@@ -52,7 +52,7 @@ fn scale(number: &str, factor: u64) -> Option<u64> {
 }
 
 /// Whether a peer's name can be the name of its directory, and of itself in a command.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=super::NAME_MAX).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(good)
 }

@@ -10,8 +10,9 @@ use udpx_proto::Code;
 use super::{DaemonError, check};
 use crate::bug;
 use crate::conductor::Conductor;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::notify::Notifier;
+use crate::peers::{self, PeerBook};
 
 /// Receives files over UDP, encrypted and verified.
 #[derive(Parser)]
@@ -97,6 +98,15 @@ fn run(path: &Path) -> Result<(), DaemonError> {
 
 fn check(path: &Path) -> Result<(), DaemonError> {
     let config = Config::load(path)?;
+    let peers = peers::path_in(&config.state_directory());
+    let config = match PeerBook::open(config.clone()) {
+        // Only the daemon and root have to be able to.
+        Err(ConfigError::Unreadable { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
+            println!("{} is not for this user to read, and was not checked", peers.display());
+            config
+        }
+        book => book?.merged(),
+    };
     check::meaning(&config).iter().for_each(|line| println!("{line}"));
     println!("{} is valid", path.display());
     Ok(())

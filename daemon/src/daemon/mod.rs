@@ -162,6 +162,8 @@ pub struct Daemon {
     key: PublicKey,
     config: Config,
     config_name: String,
+    /// Commands can let others in.
+    invites: bool,
 }
 
 impl Daemon {
@@ -179,15 +181,17 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`].
     pub fn start_as(config: &Config, secret: StaticSecret, config_name: &str) -> Result<Self, DaemonError> {
-        Self::start_with(config, secret, config_name, None)
+        Self::start_with(config, secret, config_name, None, false)
     }
 
-    /// The same; `bell` rings when there is something to be taken by [`try_next`](Self::try_next).
+    /// The same; `bell` rings when there is something to be taken by [`try_next`](Self::try_next). `invites` says that
+    /// commands can let others in, as those who are refused are told.
     pub(crate) fn start_with(
         config: &Config,
         secret: StaticSecret,
         config_name: &str,
         bell: Option<Bell>,
+        invites: bool,
     ) -> Result<Self, DaemonError> {
         let peers = places::accesses(config)?;
         if config.sink == Sink::Files {
@@ -197,7 +201,7 @@ impl Daemon {
         let engine = EngineHandle::start(EngineConfig {
             identity: secret,
             listen: config.listen_addresses(),
-            peers: Peers::new(peers, config_name.into()),
+            peers: Peers::new(peers, config_name.into(), invites),
             staging: config.staging,
             receive_buffer: config.receive_buffer,
             gso: config.gso,
@@ -212,7 +216,7 @@ impl Daemon {
             }
             crate::engine::StartError::System(_) => DaemonError::System(error.to_string()),
         })?;
-        Ok(Self { engine, key, config: config.clone(), config_name: config_name.into() })
+        Ok(Self { engine, key, config: config.clone(), config_name: config_name.into(), invites })
     }
 
     /// Takes over the peers, inboxes and roots of a changed configuration; sessions of peers who lost something by it are
@@ -221,7 +225,7 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`]; then everything stays as it was.
     pub fn reload(&mut self, config: &Config) -> Result<Vec<&'static str>, DaemonError> {
-        let peers = Peers::new(places::accesses(config)?, self.config_name.clone());
+        let peers = Peers::new(places::accesses(config)?, self.config_name.clone(), self.invites);
         if !self.engine.send(Command::Admit(peers)) {
             return Err(DaemonError::System("The engine is too busy to take new peers; try again.".into()));
         }
@@ -341,8 +345,8 @@ fn notice(report: Report) -> Notice {
         | Report::Answer { .. }
         | Report::Quiet { .. }
         | Report::Ended { .. }
-        // No daemon has given tickets away.
         | Report::Barred { .. }
+        | Report::Joining(_)
         | Report::Arriving { .. }) => return Notice::Call(other),
     }))
 }

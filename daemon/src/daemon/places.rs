@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::DaemonError;
-use crate::config::{Config, Peer, Sink};
+use crate::config::{Config, Peer, PeerSource, Sink};
 use crate::engine::access::{Access, Root};
 use crate::storage::orphans::remove_orphans;
 use crate::storage::vault::{NullVault, RootVault, Vault, VaultError};
@@ -62,7 +62,8 @@ fn access(config: &Config, shared: &Shared<'_>, peer: &Peer) -> Result<Access, D
             ),
         }
     }
-    Ok(Access { key: peer.key, name: peer.name.clone(), plain: peer.plain, roots })
+    let by_command = peer.source == PeerSource::PeersFile;
+    Ok(Access { key: peer.key, name: peer.name.clone(), plain: peer.plain, by_command, roots })
 }
 
 fn open(config: &Config, name: &str, path: &Path) -> Root {

@@ -11,6 +11,7 @@ use super::Engine;
 use super::association::Association;
 use super::driver::Peer;
 use crate::config::{INBOX, NAME_MAX, Rights};
+use crate::identity::key_text;
 use crate::storage::vault::Vault;
 use crate::transfer::Failure;
 use crate::transfer::take::Place;
@@ -22,6 +23,8 @@ pub(crate) struct Access {
     pub(crate) name: String,
     /// Its bulk data may come unencrypted.
     pub(crate) plain: bool,
+    /// Its rights are changed by commands.
+    pub(crate) by_command: bool,
     /// Where it may do something. The first is the default: the one that is meant where a request names none.
     pub(crate) roots: Vec<Root>,
 }
@@ -75,6 +78,10 @@ impl Access {
         // Of a name that nothing can have, nothing is repeated.
         let called = if (1..=NAME_MAX).contains(&root.len()) { format!(" {root:?}") } else { String::new() };
         match usable.as_slice() {
+            [] if self.by_command => format!(
+                "You may use no root of this machine. On it: sudo udpxctl peer grant {} --root {INBOX} --write",
+                self.name
+            ),
             [] => format!(
                 "You may use no root of this machine. On it, set in its udpxd.toml, under [[peer]] name = {:?}: write = true",
                 self.name
@@ -88,6 +95,11 @@ impl Access {
 
     fn missing(&self, root: &Root, right: Right) -> String {
         let (name, word, peer) = (&root.name, right.word(), &self.name);
+        if self.by_command {
+            return format!(
+                "This machine gives you no {word} on {name:?}. On it: sudo udpxctl peer grant {peer} --root {name} --{word}"
+            );
+        }
         let set = match name.as_str() {
             INBOX => format!("{word} = true"),
             name => format!("roots.{name} = {:?}", right.added_to(root.rights).words()),
@@ -160,12 +172,30 @@ impl fmt::Debug for Access {
 pub(crate) struct Peers {
     list: Vec<Arc<Access>>,
     /// How the configuration is called in messages.
-    pub(crate) config_name: String,
+    config_name: String,
+    /// Commands can let others in.
+    invites: bool,
 }
 
 impl Peers {
-    pub(crate) fn new(list: Vec<Access>, config_name: String) -> Self {
-        Self { list: list.into_iter().map(Arc::new).collect(), config_name }
+    pub(crate) fn new(list: Vec<Access>, config_name: String, invites: bool) -> Self {
+        Self { list: list.into_iter().map(Arc::new).collect(), config_name, invites }
+    }
+
+    /// What somebody is told whom nobody here knows.
+    pub(crate) fn stranger(&self, key: &PublicKey) -> String {
+        let key = key_text(key);
+        let Self { config_name, invites, .. } = self;
+        match config_name.is_empty() {
+            true => "This machine lets in only those who have a ticket.".to_owned(),
+            false if *invites => format!(
+                "This machine does not know your key, {key}. On it: sudo udpxctl invite; and here, with the ticket that \
+                 it prints: sudo udpxctl join TICKET"
+            ),
+            false => format!(
+                "This machine does not know your key. On it, add to {config_name}: [[peer]] name = \"...\" key = \"{key}\""
+            ),
+        }
     }
 
     pub(crate) fn find(&self, key: &PublicKey) -> Option<&Arc<Access>> {
@@ -215,7 +245,7 @@ mod tests {
     }
 
     fn access(roots: Vec<Root>) -> Access {
-        Access { key: PublicKey([1; 32]), name: "alice".into(), plain: false, roots }
+        Access { key: PublicKey([1; 32]), name: "alice".into(), plain: false, by_command: false, roots }
     }
 
     const WRITE: Rights = Rights { write: true, read: false, list: false };
@@ -252,6 +282,19 @@ mod tests {
         let text =
             format!("This machine gives you no write on \"disk\". {set}: roots.disk = [\"write\", \"list\"]");
         assert_eq!(told(&peer, "disk", Right::Write), text);
+    }
+
+    #[test]
+    fn a_missing_right_of_a_peer_of_commands_is_told_with_the_command() {
+        let by_command = |roots| Access { by_command: true, ..access(roots) };
+        let peer = by_command(vec![root(INBOX, WRITE), root("disk", LIST)]);
+        let command = "On it: sudo udpxctl peer grant alice --root";
+        let text = format!("This machine gives you no write on \"disk\". {command} disk --write");
+        assert_eq!(told(&peer, "disk", Right::Write), text);
+        assert!(told(&peer, "", Right::List).ends_with(&format!("{command} inbox --list")));
+        assert!(
+            told(&by_command(Vec::new()), "", Right::List).ends_with(&format!("{command} inbox --write"))
+        );
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Engine {
             },
             None => match self.peers().find(&peer_key) {
                 Some(access) => (Peer::Known(access.clone()), None),
-                None => (Peer::Unknown { config_name: self.peers().config_name.clone() }, None),
+                None => (Peer::Unknown { text: self.peers().stranger(&peer_key) }, None),
             },
         };
         let plain = matches!(&peer, Peer::Known(access) if access.plain) && established.peer_params.plain_ok;

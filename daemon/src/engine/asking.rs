@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use udpx_proto::messages::{Abort, GetAccepted, GetRequest, ListEntries, ListRequest, PutRequest};
+use udpx_proto::messages::{
+    Abort, GetAccepted, GetRequest, JoinRequest, ListEntries, ListRequest, PutRequest,
+};
 use udpx_proto::{Code, Message, RequestId, Time};
 
 use super::driver::{Cx, Driver};
@@ -17,18 +19,25 @@ pub(super) struct Asked {
     gets: Vec<(RequestId, GetSpec)>,
     /// Listings.
     lists: Vec<RequestId>,
+    /// The wish to become a peer.
+    join: Option<RequestId>,
     /// Echoes: their bytes, and when they were asked for.
     pings: Vec<(Vec<u8>, Time)>,
 }
 
 impl Asked {
     pub(super) fn is_empty(&self) -> bool {
-        self.gets.is_empty() && self.lists.is_empty() && self.pings.is_empty()
+        self.gets.is_empty() && self.lists.is_empty() && self.pings.is_empty() && self.join.is_none()
     }
 
     /// The file of the job that a request of ours is for.
     pub(super) fn file_of(&self, request: RequestId) -> Option<usize> {
         self.gets.iter().find(|get| get.0 == request).map(|(_, spec)| spec.file)
+    }
+
+    /// Whether this is the answer to our wish to become a peer.
+    pub(super) fn takes_join(&mut self, request: RequestId) -> bool {
+        self.join.take_if(|join| *join == request).is_some()
     }
 
     /// Nothing of it is awaited any more.
@@ -48,6 +57,11 @@ impl Driver {
                 let request = self.numbers.ours();
                 self.asked.lists.push(request);
                 self.mail.push_back(Message::ListRequest(ListRequest { request, root, path }));
+            }
+            Task::Join { name, port } => {
+                let request = self.numbers.ours();
+                self.asked.join = Some(request);
+                self.mail.push_back(Message::JoinRequest(JoinRequest { request, name, port }));
             }
             Task::Ping { body } => self.ping(body, cx),
         }
@@ -113,6 +127,8 @@ impl Driver {
         let failure = Failure::new(Code::from_number(message.code), message.text.clone());
         if let Some(at) = self.asked.lists.iter().position(|&request| request == message.request) {
             self.asked.lists.swap_remove(at);
+            self.answer(Answer::Refused(failure), cx);
+        } else if self.asked.takes_join(message.request) {
             self.answer(Answer::Refused(failure), cx);
         } else {
             self.end_get(message.request, News::Failed(failure), cx);

@@ -79,7 +79,7 @@ pub(crate) enum Peer {
     /// A peer of the configuration opened it.
     Known(Arc<Access>),
     /// Somebody opened it who has no rights here.
-    Unknown { config_name: String },
+    Unknown { text: String },
     /// Somebody opened it by a ticket that they cannot use.
     Barred { text: String },
 }
@@ -103,6 +103,8 @@ pub(crate) struct Driver {
     pub(crate) peer_key: PublicKey,
     /// The ticket that opened it, if one did: its rights are those of the known peer.
     pub(super) guest: Option<Guest>,
+    /// It has asked to become a peer.
+    pub(super) joining: bool,
     pub(crate) staging: Staging,
     pub(crate) sources: Sources,
     /// Tags up to this one belong to whoever had our index before.
@@ -173,6 +175,7 @@ impl Driver {
             peer,
             peer_key,
             guest: None,
+            joining: false,
             staging: Staging::default(),
             sources: Sources::default(),
             born,
@@ -315,15 +318,8 @@ impl Driver {
                     from: self.address,
                 });
             }
-            Peer::Unknown { config_name } => {
-                let key = crate::identity::key_text(&self.peer_key);
-                let text = match config_name.is_empty() {
-                    true => "This machine lets in only those who have a ticket.".to_owned(),
-                    false => format!(
-                        "This machine does not know your key. On it, add to {config_name}: [[peer]] name = \"...\" key = \"{key}\""
-                    ),
-                };
-                self.session.close(cx.now, Code::Refused, &text);
+            Peer::Unknown { text } => {
+                self.session.close(cx.now, Code::Refused, text);
                 cx.outbox.push(Report::Unknown { key: self.peer_key, from: self.address });
             }
             Peer::Barred { text } => {
@@ -345,6 +341,8 @@ impl Driver {
             Message::ListRequest(message) => self.on_list_request(index, &message, cx),
             Message::GetAccepted(message) => self.on_get_accepted(index, &message, cx),
             Message::ListEntries(message) => self.on_list_entries(message, cx),
+            Message::JoinRequest(message) => self.on_join_request(message, cx),
+            Message::JoinAccepted(message) => self.on_join_accepted(message, cx),
             Message::Subtrees(message) => {
                 self.with_take(message.request, cx, |take, cx| take.on_subtrees(&message, cx));
             }

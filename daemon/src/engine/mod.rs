@@ -24,6 +24,7 @@ mod driver;
 mod handle;
 mod hoarding;
 mod incoming;
+mod joining;
 mod lanes;
 mod listing;
 mod numbers;
@@ -231,6 +232,11 @@ impl Engine {
                 }
                 Ok(Command::Admit(peers)) => self.admit(peers, now),
                 Ok(Command::Invite(grant)) => self.invite(*grant),
+                Ok(Command::Welcome { session, request, answer }) => {
+                    if let Some(index) = self.find(session) {
+                        self.with_driver(index, now, |driver, _| driver.welcome(request, answer));
+                    }
+                }
                 Ok(Command::Stop) => self.stop(now),
                 Err(crossbeam_channel::TryRecvError::Empty) => return,
                 // Whoever held the other end is gone: nobody can want anything any more.

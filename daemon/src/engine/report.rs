@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
-use udpx_proto::handshake::{Credential, PublicKey};
-use udpx_proto::messages::{IfExists, ListEntries};
-use udpx_proto::{Code, RatePolicy, SessionStats};
+use udpx_proto::handshake::{Credential, PublicKey, TicketId};
+use udpx_proto::messages::{IfExists, JoinAccepted, ListEntries};
+use udpx_proto::{Code, RatePolicy, RequestId, SessionStats};
 
 use super::access::Peers;
 use super::tickets::Grant;
@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Admit(Peers),
     /// From now on this ticket opens sessions.
     Invite(Box<Grant>),
+    /// What becomes of somebody who wants to join: what we and they are called, or why not.
+    Welcome { session: SessionKey, request: RequestId, answer: Result<(String, String), Failure> },
     /// Close all sessions and end the thread.
     Stop,
 }
@@ -52,6 +54,8 @@ pub(crate) enum Task {
     Get(Box<GetSpec>),
     /// List a directory.
     List { root: String, path: Vec<u8> },
+    /// Become a peer, under that name, who can be called on that port.
+    Join { name: String, port: u16 },
     /// Ask for an echo of these bytes.
     Ping { body: Vec<u8> },
 }
@@ -126,6 +130,8 @@ pub(crate) enum Report {
     Unknown { key: PublicKey, from: SocketAddr },
     /// Somebody showed a ticket that they cannot use, and was told why.
     Barred { from: SocketAddr, text: String },
+    /// The holder of an invitation wants to become a peer; [`Command::Welcome`] is the answer.
+    Joining(Box<Joining>),
     /// A peer's session is over.
     Left {
         session: SessionKey,
@@ -149,6 +155,20 @@ pub(crate) enum Report {
     NotSent { peer: String, path: PathBuf, failure: Failure },
 }
 
+/// Somebody who holds an invitation.
+#[derive(Clone, Debug)]
+pub(crate) struct Joining {
+    pub(crate) session: SessionKey,
+    pub(crate) request: RequestId,
+    pub(crate) ticket: TicketId,
+    pub(crate) key: PublicKey,
+    /// What it calls itself: the peer's word.
+    pub(crate) name: String,
+    /// The port that it can be called on; 0 if on none.
+    pub(crate) port: u16,
+    pub(crate) from: SocketAddr,
+}
+
 /// Answers to what is neither sent nor fetched.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -156,6 +176,8 @@ pub(crate) enum Answer {
     Entries(ListEntries),
     /// The peer does not list it.
     Refused(Failure),
+    /// The peer knows us from now on.
+    Joined(JoinAccepted),
     /// An echo.
     Pong { body: Vec<u8>, rtt: Duration },
 }

@@ -50,7 +50,7 @@ impl Pair {
         let place = Place { vault, root: directory.path().into() };
         let rights = Rights { read: true, ..Rights::default() };
         let roots = vec![Root::inbox(rights, place)];
-        let access = Access { key: client.public(), name: "client".into(), plain, roots };
+        let access = Access { key: client.public(), name: "client".into(), plain, by_command: false, roots };
         let config = |identity, listen, peers| EngineConfig {
             identity,
             listen,
@@ -64,7 +64,7 @@ impl Pair {
         };
         let peer = server.public();
         let listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let peers = Peers::new(vec![access], "config".into());
+        let peers = Peers::new(vec![access], "config".into(), false);
         let receiver = EngineHandle::start(config(server, listen, peers)).unwrap();
         let address = way(receiver.listening()[0]);
         let sender = config(client, Vec::new(), Peers::default());

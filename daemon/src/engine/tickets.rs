@@ -34,6 +34,10 @@ pub(crate) struct Grant {
     pub(crate) place: Place,
     /// All that may be put is one file, and it goes here.
     pub(crate) only: Option<OnlyFile>,
+    /// It makes its holder a peer, and gives nothing by itself.
+    pub(crate) invitation: bool,
+    /// Whose it is, once it was used and belongs to one.
+    pub(crate) holder: Option<PublicKey>,
     /// Permission bits that files may get.
     pub(crate) mode_mask: u32,
     /// What it was made for is done.
@@ -61,6 +65,8 @@ impl Grant {
             rights,
             place,
             only: None,
+            invitation: false,
+            holder: None,
             mode_mask: 0o777,
             done: AtomicBool::new(false),
             putting: AtomicU64::new(0),
@@ -70,7 +76,18 @@ impl Grant {
     /// The rights as those of a peer, who is called by the beginning of its key.
     fn access(&self, key: PublicKey) -> Access {
         let name = key_text(&key).chars().take(NAME_LETTERS).collect();
-        Access { key, name, plain: false, roots: vec![Root::inbox(self.rights, self.place.clone())] }
+        Access {
+            key,
+            name,
+            plain: false,
+            by_command: false,
+            roots: vec![Root::inbox(self.rights, self.place.clone())],
+        }
+    }
+
+    /// What it was made for is done.
+    pub(crate) fn spend(&self) {
+        self.done.store(true, Ordering::Relaxed);
     }
 
     fn is_done(&self) -> bool {
@@ -92,6 +109,10 @@ impl Guest {
     /// # Errors
     /// What its holder is to be told.
     pub(crate) fn place(&self, access: &Access, root: &str, right: Right) -> Result<Place, Failure> {
+        if self.grant.invitation {
+            let text = "This ticket makes a machine a peer and gives nothing by itself. On the machine that is to become one: sudo udpxctl join TICKET";
+            return Err(Failure::new(Code::Refused, text));
+        }
         let Rights { write, read, list } = self.grant.rights;
         let (given, text) = match (right, &self.grant.only) {
             (Right::Write, _) => (write, "This ticket gives files and takes none."),
@@ -137,6 +158,16 @@ impl Guest {
     /// Whether another session of the holder's puts the one file instead of this one.
     pub(crate) fn is_superseded(&self, session: SessionKey) -> bool {
         self.grant.only.is_some() && self.grant.putting.load(Ordering::Relaxed) != session
+    }
+
+    /// The ticket, if its holder is to become a peer.
+    pub(super) fn invitation(&self) -> Option<TicketId> {
+        self.grant.invitation.then_some(self.grant.id)
+    }
+
+    /// Its holder is a peer now.
+    pub(super) fn on_joined(&self) {
+        self.grant.spend();
     }
 
     /// A file came or went.
@@ -187,7 +218,7 @@ impl Tickets {
                 None => return false,
             }
         }
-        self.list.push_back(Known { grant: Arc::new(grant), holder: None });
+        self.list.push_back(Known { holder: grant.holder, grant: Arc::new(grant) });
         true
     }
 
@@ -211,12 +242,17 @@ impl Tickets {
         let known = found.ok_or_else(|| format!("This ticket was used already. On it, {MAKE_ANOTHER}"))?;
         let why = match known.holder {
             Some(holder) if holder != key => Some("was used by another machine already"),
+            // It may not have heard that it is a peer already; if it is none any more then that is told later.
+            Some(_) if known.grant.invitation => None,
             _ if known.grant.is_done() => Some("was used already"),
             None if known.is_expired(wall) => Some("has expired"),
             _ => None,
         };
         if let Some(why) = why {
-            return Err(format!("This ticket {why}. On it, {MAKE_ANOTHER}"));
+            return Err(match known.grant.invitation {
+                true => format!("This ticket {why}. {INVITE_AGAIN}"),
+                false => format!("This ticket {why}. On it, {MAKE_ANOTHER}"),
+            });
         }
         if known.grant.once {
             known.holder = Some(key);
@@ -263,6 +299,9 @@ impl Engine {
 
 /// What to do about a ticket that is of no use: behind "On it, " the host's name is put.
 const MAKE_ANOTHER: &str = "make another one.";
+/// The same of one by which a machine becomes a peer.
+pub(crate) const INVITE_AGAIN: &str =
+    "On it: sudo udpxctl invite; and here, with the ticket that it prints: sudo udpxctl join TICKET";
 /// Tickets that an engine remembers, spent ones included.
 pub(crate) const TICKETS_MAX: usize = 256;
 /// Letters of a key by which its holder is called: `udpxk1` and eight digits.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, Pull, Push, Remote, VaultOffer, VaultReply};
+use super::{Policy, Pull, Push, Remote, VaultOffer, VaultReply, is_default};
 use crate::name::{self, Name};
 
 macro_rules! commands {
@@ -82,6 +82,12 @@ commands! {
     "key" Key none;
     /// List peers: a `peer` event each.
     "peers" Peers none;
+    /// Show one peer, or change what it is called and what it may do: a `peer` event with how it is then.
+    "peer" PeerAction none;
+    /// Make a ticket by which another machine becomes a peer.
+    "invite" Invite none;
+    /// Become a peer of the machine that made a ticket.
+    "join" Join none;
     /// Lend this process to jobs: `demand` events.
     "vault-offer" VaultOffer none;
     /// Answer a demand.
@@ -254,3 +260,96 @@ pub struct Key {}
 /// List peers.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Peers {}
+
+/// Show one peer, or change it: for admins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum PeerAction {
+    /// Show it.
+    Show {
+        /// Its name.
+        peer: String,
+    },
+    /// Call it something else; its directory beneath the inbox goes with it.
+    Rename {
+        /// Its name so far.
+        peer: String,
+        /// Its name from now on.
+        to: String,
+    },
+    /// Forget it; its files stay.
+    Remove {
+        /// Its name.
+        peer: String,
+    },
+    /// Let it do something in a root, beside what it may do there already.
+    Grant(PeerRights),
+    /// Take rights in a root away from it: those that are said, all if none is.
+    Revoke(PeerRights),
+}
+
+/// Rights of a peer in a root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerRights {
+    /// Its name.
+    pub peer: String,
+    /// Name of the root: `inbox` is its own directory.
+    pub root: String,
+    /// Get files.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read: bool,
+    /// Put files.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub write: bool,
+    /// See what is there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub list: bool,
+}
+
+/// Make a ticket by which another machine becomes a peer: for admins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Invite {
+    /// Where the rights hold; the peer's own directory if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// It may get files.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read: bool,
+    /// It may put files.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub write: bool,
+    /// It may see what is there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub list: bool,
+    /// For how long the ticket can be used, microseconds.
+    pub expires_us: u64,
+    /// Addresses of this machine for the ticket, with or without a port; its own if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// What the peer will be called; as it calls itself if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Become a peer of the machine that made a ticket: for admins.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// The ticket: a secret.
+    pub ticket: String,
+    /// What the other machine will be called here; as it calls itself if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What this machine calls itself; its host name if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_me: Option<String>,
+    /// The other machine gets the rights that the ticket gives, in its own directory here.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mutual: bool,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for Join {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Join").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -18,15 +18,15 @@ mod transfer;
 mod vault;
 
 pub use command::{
-    Cancel, Command, Inbox, Jobs, Key, Limit, LimitTarget, List, Pause, Peers, Ping, Resume, Roots,
-    SetPolicy, Show, Stats, Version, Watch,
+    Cancel, Command, Inbox, Invite, Jobs, Join, Key, Limit, LimitTarget, List, Pause, PeerAction, PeerRights,
+    Peers, Ping, Resume, Roots, SetPolicy, Show, Stats, Version, Watch,
 };
 pub use error::{ErrorReport, code};
 pub use event::{Event, FileReport, Phase, Pong, Progress, Sample};
 pub use job::{Direction, JobReport, JobState, PlaceReport};
 pub use report::{
-    Counter, DaemonReport, Entry, EntryKind, InboxEntry, JobCounts, KeyReport, PeerReport, PingReport,
-    RootReport, SessionReport, VersionReport,
+    Counter, DaemonReport, Entry, EntryKind, InboxEntry, InviteReport, JobCounts, KeyReport, PeerReport,
+    PingReport, RootReport, SessionReport, VersionReport,
 };
 pub use request::{Request, RequestError, RequestErrorKind};
 pub use response::{Body, Reply, Response};

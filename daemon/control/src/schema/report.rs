@@ -80,9 +80,15 @@ pub struct PeerReport {
     pub peer: String,
     /// Its public key.
     pub key: String,
-    /// Addresses that it may be reached at.
+    /// Addresses that it has sessions from now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
+    /// Where it is called: a name or an address, with the port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// It stands in udpxd.toml, and no command changes it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub configured: bool,
     /// Sessions with it now.
     pub sessions: u32,
     /// Names of the roots that it may read.
@@ -214,4 +220,24 @@ pub struct VersionReport {
 pub struct KeyReport {
     /// Its public key.
     pub key: String,
+}
+
+/// A ticket by which a machine becomes a peer.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteReport {
+    /// The ticket: a secret.
+    pub ticket: String,
+    /// Where its rights hold.
+    pub root: String,
+    /// The addresses in it.
+    pub addresses: Vec<String>,
+    /// Until when it can be used, by the daemon's clock, milliseconds since 1970.
+    pub expires_unix_ms: u64,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for InviteReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InviteReport").field("root", &self.root).finish_non_exhaustive()
+    }
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DaemonReport, ErrorReport, Event, JobReport, KeyReport, PingReport, SCHEMA, StatsReport, VersionReport,
-    is_default,
+    DaemonReport, ErrorReport, Event, InviteReport, JobReport, KeyReport, PingReport, SCHEMA, StatsReport,
+    VersionReport, is_default,
 };
 use crate::frame::{self, FrameError};
 
@@ -72,6 +72,17 @@ pub enum Reply {
     Version(VersionReport),
     /// Key.
     Key(KeyReport),
+    /// Invite.
+    Invited(InviteReport),
+    /// Join: both know each other, and an echo has come back.
+    Joined {
+        /// What the other machine is called here.
+        peer: String,
+        /// What this machine is called there.
+        joiner: String,
+        /// Round trip of the echo, microseconds.
+        rtt_us: u64,
+    },
     /// A result that this version does not know.
     #[serde(other)]
     Unknown,

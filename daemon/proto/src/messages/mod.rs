@@ -4,6 +4,7 @@
 //! can be talked to. The bytes of version 1 never change: golden files in `tests/golden` hold them.
 
 mod get;
+mod join;
 mod list;
 mod transfer;
 
@@ -11,6 +12,7 @@ use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 
 pub use get::{GetAccepted, GetRequest};
+pub use join::{JoinAccepted, JoinRequest};
 pub use list::{ListEntries, ListEntry, ListKind, ListRequest};
 pub use transfer::{
     Abort, BadSubtrees, Complete, Finish, IfExists, InOrder, Progress, PutAccepted, PutRequest, Subtrees,
@@ -131,6 +133,8 @@ messages! {
     26 InOrder(InOrder) "Transfer: send the file as one stream.";
     32 ListRequest(ListRequest) "List: what is in this directory?";
     33 ListEntries(ListEntries) "List: some of its entries.";
+    48 JoinRequest(JoinRequest) "Join: know me from now on.";
+    49 JoinAccepted(JoinAccepted) "Join: I do.";
 }
 
 /// The message is longer than a message may be.
