@@ -39,13 +39,9 @@ impl Lab {
         let config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             peers: vec![Peer {
-                name: "me".into(),
-                key,
-                plain: false,
                 rights: Rights { write: true, read: true, list: true },
-                address: None,
                 inbox: Some(there.path().to_path_buf()),
-                roots: Default::default(),
+                ..Peer::new("me", key)
             }],
             ..Config::default()
         };
