@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use udpxd::Code;
 
 use crate::failure::Failure;
@@ -22,7 +22,7 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// Sets `cancel` when the time is over.
     pub(crate) fn start(time: Duration, cancel: Arc<AtomicBool>) -> Self {
-        let (end, ended) = mpsc::channel();
+        let (end, ended) = bounded(0);
         let is_over = Arc::new(AtomicBool::new(false));
         let over = is_over.clone();
         std::thread::spawn(move || {

@@ -59,7 +59,7 @@ pub(crate) fn pushed(
     if !is_named {
         let text = "standard input (-) has no name";
         let host = escape::text(&destination.host.to_string());
-        return wrong(text, &format!("Give it one at the destination: udpxctl push - {host}:NAME"));
+        return wrong(text, &format!("Give it one at the destination: \"udpxctl push - {host}:NAME\""));
     }
     Ok(Some(if name.is_empty() { b"standard input".to_vec() } else { name.to_vec() }))
 }

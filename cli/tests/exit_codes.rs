@@ -63,7 +63,7 @@ fn what_is_refused_before_data_flows() {
     std::fs::write(bob.inbox().join("there"), "old").unwrap();
     let table = [
         ("f", end(2, "usage", &["no destination given: udpxctl push FILE HOST"], &["udpxctl --help"])),
-        ("- bob", end(2, "usage", &["standard input"], &["Write it into a file"])),
+        ("- bob", end(2, "usage", &["standard input"], &["udpxctl push - bob:NAME"])),
         ("missing bob", end(66, "no-source", &["missing: No such file"], &["Check the path"])),
         ("f missing bob", end(4, "partly", &["1 of 2 files failed"], &["for those files"])),
         ("f bob:taken", end(73, "no-space", &["bob: ", "taken", "is a directory"], &["Give the name"])),

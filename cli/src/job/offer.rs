@@ -5,11 +5,12 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use udpx_control::schema::VaultOffer;
 use udpxd::Code;
 
@@ -38,7 +39,7 @@ impl Offer {
         let lender = Lender::new(&lent.sources, &lent.destinations)?;
         let (stop, leave) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (stopped, left, socket) = (stop.clone(), leave.clone(), socket.to_owned());
-        let (tell_taken, taken) = mpsc::channel::<()>();
+        let (tell_taken, taken) = bounded::<()>(0);
         let serve = move || {
             let mut client = engine::again(&socket)?;
             let mut tell_taken = Some(tell_taken);
