@@ -99,7 +99,7 @@ impl Rights {
 pub struct PeerAddress {
     /// A DNS name or an IP address, without brackets.
     pub host: String,
-    /// UDP port, if it is not [`PORT`](super::PORT).
+    /// UDP port, if it is not [`PORT`].
     pub port: Option<u16>,
 }
 

@@ -3,7 +3,7 @@
 //! A [`RootVault`] is a directory tree that belongs to the daemon. Names from a peer are resolved below it by
 //! openat2 alone: never above the root, never through `/proc` links, and for writing through no symbolic link
 //! at all, whatever is renamed around us meanwhile. [`NullVault`] keeps nothing and serves benchmarks.
-//! A user's own files are a third kind, [`LentVault`](super::lender::LentVault): a process of that user does what the
+//! A user's own files are a third kind, [`LentVault`]: a process of that user does what the
 //! daemon may not, by means of a `RootVault` of its own.
 
 use std::ffi::{OsStr, OsString};

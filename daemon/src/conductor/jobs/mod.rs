@@ -8,7 +8,7 @@
 //!            its time has come
 //! ```
 //!
-//! A job that runs is a [`Run`] on the daemon's engine. What can be mended by waiting makes it wait, for ever if no
+//! A job that runs is a [`Run`](calls::Run) on the daemon's engine. What can be mended by waiting makes it wait, for ever if no
 //! deadline was set; files that are there already are not moved again. A job of a user's own files needs a process of
 //! that user ([`Lending`]): without one it waits and says so.
 //!

@@ -2,7 +2,7 @@
 //!
 //! They wait in staging memory, whose end pushes back through credit. That cannot lock up: one stream brings the
 //! file, so credit is used up in the order of the file, and one block of memory is set aside for the lowest block that
-//! is not whole (see [`Staging::keep_order`](crate::engine::staging)).
+//! is not whole (see `Staging::keep_order` of the engine).
 
 use std::collections::BTreeMap;
 
