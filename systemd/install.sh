@@ -128,7 +128,11 @@ each copy
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 "$from/udpxctl" manual "$made"
-generated "$made" copy
+if [ -e "$made/udpxctl.1" ]; then
+    generated "$made" copy
+else
+    echo "no manual: $from/udpxctl does not make one" >&2
+fi
 if [ ! -e "$destdir/etc/udpx/udpxd.toml" ]; then
     copy 644 "$here/udpxd.toml" /etc/udpx/udpxd.toml
 fi
