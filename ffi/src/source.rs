@@ -6,8 +6,8 @@
 //! file itself.
 
 use std::fs::{File, FileTimes, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -46,7 +46,9 @@ pub(crate) fn duplicate(fd: RawFd) -> Result<File, JobError> {
     // SAFETY: it is open; that it stays so during the call is the caller's part.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let file = File::from(borrowed.try_clone_to_owned().map_err(|error| failed("the descriptor", &error))?);
-    checked(file, &format!("descriptor {fd}"))
+    let file = checked(file, &format!("descriptor {fd}"))?;
+    // The caller's place in the file is not ours: where the system lets it be opened again we begin at its start.
+    Ok(File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or(file))
 }
 
 fn checked(file: File, what: &str) -> Result<File, JobError> {
@@ -68,6 +70,7 @@ pub(crate) fn memory(data: &[u8]) -> Result<File, JobError> {
         let mut file = new_memory()?;
         file.write_all(data)?;
         file.set_permissions(Permissions::from_mode(MEMORY_MODE))?;
+        file.rewind()?;
         seal(&file)?;
         Ok(file)
     };
@@ -88,7 +91,7 @@ pub(crate) fn copy(file: &File, name: &str) -> Result<File, JobError> {
         return Err(JobError::new(Code::Usage, text, remedy));
     }
     let copy = || -> io::Result<File> {
-        let memory = new_memory()?;
+        let mut memory = new_memory()?;
         let mut at = 0;
         let mut buffer = vec![0; COPY_STEP];
         loop {
@@ -108,6 +111,7 @@ pub(crate) fn copy(file: &File, name: &str) -> Result<File, JobError> {
         }
         memory.set_permissions(Permissions::from_mode(before.mode() & 0o777))?;
         memory.set_times(FileTimes::new().set_modified(before.modified()?))?;
+        memory.rewind()?;
         seal(&memory)?;
         Ok(memory)
     };
