@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use udpx_control::client::Update;
-use udpx_control::schema::{self, Event, Inbox, InboxEntry};
+use udpx_control::schema::{Event, Inbox, InboxEntry};
+use udpxd::conductor::reports;
 use udpxd::report::Row;
 
 use crate::args::{InboxArgs, Output};
@@ -47,24 +48,10 @@ fn show(entry: &InboxEntry, stats: bool, output: Output) -> Result<(), Failure> 
         let (peer, path) = (escape::text(&entry.peer), escape::bytes(entry.path.as_bytes()));
         say(&format!("{time}  {peer}  {}  {path}\n", units::size(entry.bytes)))?;
         if stats && !entry.rows.is_empty() {
-            let rows: Vec<Row> = entry.rows.iter().map(row).collect();
+            let rows: Vec<Row> = entry.rows.iter().map(reports::row_of).collect();
             say(&format!("{}\n", table::file_rows(&rows)))?;
         }
         Ok(())
-    }
-}
-
-fn row(row: &schema::Row) -> Row {
-    Row {
-        stream: row.stream,
-        packets: row.packets,
-        frames: row.frames,
-        wire_bytes: row.wire_bytes,
-        payload_bytes: row.payload_bytes,
-        retransmitted: row.retransmitted,
-        retransmitted_bytes: row.retransmitted_bytes,
-        duplicates: row.duplicates,
-        seconds: row.seconds,
     }
 }
 

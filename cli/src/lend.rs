@@ -5,17 +5,15 @@
 //! the command sees everything else as a [`Step`], and has its say ten times a second.
 
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
-use udpx_control::client::{Client, ClientError, Responses, Update};
+use udpx_control::client::{Client, ClientError, Update};
 use udpx_control::schema::{Command, ErrorReport, Event, Outcome, Reply, code};
 use udpxd::Code;
-use udpxd::lend::{Answered, Clerks, Vault};
+use udpxd::lend::{self, Clerks, Vault};
 
 use crate::failure::Failure;
 
@@ -102,25 +100,12 @@ pub(crate) fn drive<T>(
             }
         }
         if let Some(lender) = lender {
-            while let Some(Answered { demand, outcome, descriptor }) = lender.clerks.next() {
-                responses.answer(&demand, outcome, descriptor.as_ref().map(AsFd::as_fd))?;
-            }
+            lend::send_answers(&mut responses, &lender.clerks)?;
         }
         if let ControlFlow::Break(left) = each(Step::Tick) {
             return Ok(End::Left(left));
         }
-        sleep(&responses, lender);
-    }
-}
-
-/// Until the daemon says something, a demand is answered, or a tick has passed.
-fn sleep(responses: &Responses<'_>, lender: Option<&Lender>) {
-    let mut polled = vec![PollFd::new(responses.as_fd(), PollFlags::POLLIN)];
-    polled.extend(lender.map(|lender| PollFd::new(lender.clerks.as_fd(), PollFlags::POLLIN)));
-    match nix::poll::poll(&mut polled, PollTimeout::from(TICK_MS)) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        // What is wrong with the connection shows when it is read; meanwhile no busy loop.
-        Err(_) => std::thread::sleep(Duration::from_millis(TICK_MS.into())),
+        lend::sleep(&responses, lender.map(|lender| &lender.clerks), TICK_MS);
     }
 }
 

@@ -87,7 +87,7 @@ fn into_here(
         way: Way { trace, ..way },
         files: sources.into_iter().zip(names).map(file).collect(),
         if_exists: args.if_exists,
-        umask: umask(),
+        umask: udpxd::lend::umask(),
     };
     let cancel = interrupt.flag();
     let deadline = args.job.deadline.map(|time| Deadline::start(time, cancel.clone()));
@@ -210,13 +210,6 @@ impl<'a> Destination<'a> {
             Self::Output(output) => output.clone(),
         }
     }
-}
-
-/// Permission bits that files of this process do not get. Asking umask(2) would set it for a moment.
-pub(crate) fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::net::Ipv6Addr;
 use std::os::unix::ffi::OsStrExt;
 
 use udpxd::Code;
+use udpxd::place::{self, Fault};
 
 use crate::args::Output;
 use crate::escape;
@@ -32,7 +32,7 @@ impl Remote {
     pub(crate) fn parse(text: &OsStr) -> Result<Self, Failure> {
         let bytes = text.as_bytes();
         let shown = escape::bytes(bytes);
-        let (host, dest) = split(bytes).ok_or_else(|| bad(&shown, "has no closing bracket", EXAMPLES))?;
+        let (host, dest) = place::split(bytes).map_err(|fault| faulty(&shown, fault))?;
         let by_ticket = Host::by_ticket(host)?;
         // What is wrong about the rest is said without the ticket.
         let shown = match &by_ticket {
@@ -43,18 +43,14 @@ impl Remote {
             Some(host) => host,
             None => Host::Name(name(text, host, &shown)?),
         };
-        let (root, path) = match dest.strip_prefix(b"/") {
-            None => (String::new(), dest.to_vec()),
-            Some(rooted) => {
-                let end = rooted.iter().position(|&byte| byte == b'/').unwrap_or(rooted.len());
-                let (root, path) = rooted.split_at(end);
-                let root = std::str::from_utf8(root).ok().filter(|root| !root.is_empty());
-                let root = root.ok_or_else(|| bad(&shown, "names no root behind ':/'", EXAMPLES))?;
-                (root.to_owned(), path.strip_prefix(b"/").unwrap_or(path).to_vec())
-            }
-        };
-        let number = std::str::from_utf8(&path).ok().and_then(|path| path.parse::<u16>().ok());
-        Ok(Self { host, root, path, path_is_number: number.is_some_and(|port| port > 0) })
+        let (root, path) = place::rooted(dest).map_err(|fault| faulty(&shown, fault))?;
+        let number = std::str::from_utf8(path).ok().and_then(|path| path.parse::<u16>().ok());
+        Ok(Self {
+            host,
+            root: root.to_owned(),
+            path: path.to_vec(),
+            path_is_number: number.is_some_and(|port| port > 0),
+        })
     }
 }
 
@@ -76,30 +72,17 @@ impl Remote {
 
 /// A host that is no ticket.
 fn name(text: &OsStr, host: &[u8], shown: &str) -> Result<String, Failure> {
-    let host = std::str::from_utf8(host).map_err(|_| bad(shown, "names no host", EXAMPLES))?;
-    if text.to_str().is_some_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
-        return Err(bad(shown, "is an IPv6 address without brackets", &format!("Write [{shown}]")));
-    }
-    if host.is_empty() || host.contains(char::is_whitespace) || host.contains('/') {
-        return Err(bad(shown, "names no host", EXAMPLES));
-    }
+    let host = std::str::from_utf8(host).map_err(|_| faulty(shown, Fault::NoHost))?;
+    place::check_host(text.as_bytes(), host).map_err(|fault| faulty(shown, fault))?;
     Ok(host.to_owned())
 }
 
-/// Host and path; `None` if a bracket stays open.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    if let Some(inner) = bytes.strip_prefix(b"[") {
-        let end = inner.iter().position(|&byte| byte == b']')?;
-        let rest = &inner[end + 1..];
-        return match rest.split_first() {
-            None => Some((&inner[..end], rest)),
-            Some((b':', dest)) => Some((&inner[..end], dest)),
-            Some(_) => None,
-        };
-    }
-    match bytes.iter().position(|&byte| byte == b':') {
-        Some(colon) => Some((&bytes[..colon], &bytes[colon + 1..])),
-        None => Some((bytes, b"")),
+fn faulty(shown: &str, fault: Fault) -> Failure {
+    match fault {
+        Fault::OpenBracket => bad(shown, "has no closing bracket", EXAMPLES),
+        Fault::BareIpv6 => bad(shown, "is an IPv6 address without brackets", &format!("Write [{shown}]")),
+        Fault::NoHost => bad(shown, "names no host", EXAMPLES),
+        Fault::NoRoot => bad(shown, "names no root behind ':/'", EXAMPLES),
     }
 }
 

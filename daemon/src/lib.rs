@@ -25,6 +25,7 @@ pub mod lend;
 pub mod liveness;
 pub mod notify;
 mod peers;
+pub mod place;
 pub mod relay;
 pub mod report;
 pub mod samples;

@@ -9,16 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 use serde_json::{Value, json};
-use udpx_control::client::{Client, ClientError, Responses, SocketChoice, Update};
+use udpx_control::client::{Client, ClientError, SocketChoice, Update};
 use udpx_control::schema::{
     Cancel, Command, ErrorReport, Event, FileReport, JobReport, JobState, Outcome, Pause, Phase, Reply,
     Resume, Row, StatsReport, code,
 };
 use udpxd::Code;
-use udpxd::lend::{Answered, Clerks, Vault};
+use udpxd::lend::{self, Clerks, Vault};
 use udpxd::report::JobError;
 
 use crate::boundary::wrong;
@@ -163,10 +161,7 @@ fn follow(
             }
         }
         if let Some(lender) = lender {
-            while let Some(Answered { demand, outcome, descriptor }) = lender.clerks.next() {
-                let descriptor = descriptor.as_ref().map(AsFd::as_fd);
-                responses.answer(&demand, outcome, descriptor).map_err(|error| failed(&error))?;
-            }
+            lend::send_answers(&mut responses, &lender.clerks).map_err(|error| failed(&error))?;
         }
         if job.left.load(Ordering::Acquire) {
             return Err(JobError::ended(Code::Interrupted));
@@ -176,7 +171,7 @@ fn follow(
             // It may have ended meanwhile: then its end is what comes.
             let _ = job.cancel();
         }
-        sleep(&responses, lender);
+        lend::sleep(&responses, lender.map(|lender| &lender.clerks), TICK_MS);
     }
 }
 
@@ -259,17 +254,6 @@ fn summary(job: &JobReport, stats: Option<&StatsReport>) -> udpx_summary {
         (summary.rtt_min_us, summary.rtt_mean_us) = (stats.rtt_min_us, stats.rtt_mean_us);
     }
     summary
-}
-
-/// Until the daemon says something, a demand is answered, or a tick has passed.
-fn sleep(responses: &Responses<'_>, lender: Option<&Lender>) {
-    let mut polled = vec![PollFd::new(responses.as_fd(), PollFlags::POLLIN)];
-    polled.extend(lender.map(|lender| PollFd::new(lender.clerks.as_fd(), PollFlags::POLLIN)));
-    match nix::poll::poll(&mut polled, PollTimeout::from(TICK_MS)) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        // What is wrong with the connection shows when it is read; meanwhile no busy loop.
-        Err(_) => std::thread::sleep(Duration::from_millis(TICK_MS.into())),
-    }
 }
 
 fn nothing_lent() -> ErrorReport {

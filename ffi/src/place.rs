@@ -3,11 +3,10 @@
 //! `HOST` is a ticket, a peer's name (with a daemon), a DNS name or an address; an IPv6 address stands in brackets. Behind
 //! the colon stands a path beneath the default root, or `/NAME/path` beneath root NAME. Paths are bytes.
 
-use std::net::Ipv6Addr;
-
 use udpx_control::Name;
 use udpx_control::schema;
 use udpxd::embedded::{self, Call};
+use udpxd::place::{self, Fault};
 use udpxd::report::JobError;
 use udpxd::ticket::Ticket;
 use udpxd::{Code, StaticSecret, identity};
@@ -32,23 +31,20 @@ enum Host {
 impl Place {
     /// Takes a place apart. A ticket is a secret: no error shows it.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, JobError> {
-        let (host, behind) = split(text).ok_or_else(|| bad("the host has no closing bracket"))?;
+        let (host, behind) = place::split(text).map_err(faulty)?;
         let host = std::str::from_utf8(host).map_err(|_| bad("the host is not UTF-8"))?;
         let host = match Ticket::is_meant(host) {
             true => Host::Ticket(Box::new(Ticket::parse(host).map_err(|error| {
                 let told = JobError::told(Code::Usage, &error.to_string());
                 JobError::new(told.code, told.text, error.remedy())
             })?)),
-            false => Host::Name(name(text, host)?),
+            false => {
+                place::check_host(text, host).map_err(faulty)?;
+                Host::Name(host.to_owned())
+            }
         };
-        let Some(rooted) = behind.strip_prefix(b"/") else {
-            return Ok(Self { host, root: String::new(), path: behind.to_vec() });
-        };
-        let end = rooted.iter().position(|&byte| byte == b'/').unwrap_or(rooted.len());
-        let (root, path) = rooted.split_at(end);
-        let root = std::str::from_utf8(root).ok().filter(|root| !root.is_empty());
-        let root = root.ok_or_else(|| bad("no root is named behind ':/'"))?.to_owned();
-        Ok(Self { host, root, path: path.strip_prefix(b"/").unwrap_or(path).to_vec() })
+        let (root, path) = place::rooted(behind).map_err(faulty)?;
+        Ok(Self { host, root: root.to_owned(), path: path.to_vec() })
     }
 
     /// How an engine of this process calls it. It may ask the DNS.
@@ -105,31 +101,13 @@ impl Place {
     }
 }
 
-fn name(text: &[u8], host: &str) -> Result<String, JobError> {
-    if std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
-        return Err(bad("an IPv6 address stands without brackets"));
-    }
-    if host.is_empty() || host.contains(char::is_whitespace) || host.contains('/') {
-        return Err(bad("no host is named"));
-    }
-    Ok(host.to_owned())
-}
-
-/// Host and path; `None` if a bracket stays open.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    if let Some(inner) = bytes.strip_prefix(b"[") {
-        let end = inner.iter().position(|&byte| byte == b']')?;
-        let rest = &inner[end + 1..];
-        return match rest.split_first() {
-            None => Some((&inner[..end], rest)),
-            Some((b':', behind)) => Some((&inner[..end], behind)),
-            Some(_) => None,
-        };
-    }
-    match bytes.iter().position(|&byte| byte == b':') {
-        Some(colon) => Some((&bytes[..colon], &bytes[colon + 1..])),
-        None => Some((bytes, b"")),
-    }
+fn faulty(fault: Fault) -> JobError {
+    bad(match fault {
+        Fault::OpenBracket => "the host has no closing bracket",
+        Fault::BareIpv6 => "an IPv6 address stands without brackets",
+        Fault::NoHost => "no host is named",
+        Fault::NoRoot => "no root is named behind ':/'",
+    })
 }
 
 fn bad(what: &str) -> JobError {

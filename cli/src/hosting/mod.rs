@@ -15,7 +15,7 @@ use udpxd::{Code, identity};
 
 use crate::args::Output;
 use crate::failure::Failure;
-use crate::{jsonl, pull, run};
+use crate::{jsonl, run};
 
 /// How others find this machine, and for how long.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ impl Listening {
         let mut config = HostConfig::new(offer, identity);
         config.addresses.clone_from(&self.addresses);
         (config.port, config.lifetime) = (self.port, self.expires);
-        (config.umask, config.gso) = (pull::umask(), !self.no_gso);
+        (config.umask, config.gso) = (udpxd::lend::umask(), !self.no_gso);
         config.mtu_max = self.mtu.unwrap_or(config.mtu_max);
         Host::start(&config).map_err(Failure::from)
     }

@@ -5,6 +5,7 @@ use udpx_control::schema::{
     Event, FileReport, JobReport, JobState, PlaceReport, Reply, Row, Sample, Show, StatsReport,
 };
 use udpxd::Code;
+use udpxd::conductor::reports;
 use udpxd::report::{self, JobError, Summary};
 
 use super::told;
@@ -74,9 +75,9 @@ impl End {
             files: self.files.iter().filter(|file| file.error.is_none()).map(told::summary).collect(),
             bytes: self.report.bytes,
             seconds: stats.total.seconds,
-            streams: stats.streams.iter().map(row).collect(),
-            control: row(&stats.control),
-            total: row(&stats.total),
+            streams: stats.streams.iter().map(reports::row_of).collect(),
+            control: reports::row_of(&stats.control),
+            total: reports::row_of(&stats.total),
             lost: stats.lost,
             rtt_min_us: stats.rtt_min_us,
             rtt_mean_us: stats.rtt_mean_us,
@@ -109,19 +110,5 @@ impl End {
                 watcher.close(Err(JobError { code, text, remedy, summary: summary.map(Box::new) }))
             }
         }
-    }
-}
-
-fn row(row: &Row) -> report::Row {
-    report::Row {
-        stream: row.stream,
-        packets: row.packets,
-        frames: row.frames,
-        wire_bytes: row.wire_bytes,
-        payload_bytes: row.payload_bytes,
-        retransmitted: row.retransmitted,
-        retransmitted_bytes: row.retransmitted_bytes,
-        duplicates: row.duplicates,
-        seconds: row.seconds,
     }
 }

@@ -31,6 +31,22 @@ pub(super) fn row(row: &report::Row) -> Row {
     }
 }
 
+/// A row that the schema tells, as an engine of this process reports it.
+#[must_use]
+pub fn row_of(told: &Row) -> report::Row {
+    report::Row {
+        stream: told.stream,
+        packets: told.packets,
+        frames: told.frames,
+        wire_bytes: told.wire_bytes,
+        payload_bytes: told.payload_bytes,
+        retransmitted: told.retransmitted,
+        retransmitted_bytes: told.retransmitted_bytes,
+        duplicates: told.duplicates,
+        seconds: told.seconds,
+    }
+}
+
 /// A file of a job that is durable at its receiver.
 #[must_use]
 pub fn file(job: u64, name: &Name, file: &FileSummary) -> FileReport {

@@ -15,6 +15,7 @@
 
 mod clerks;
 mod places;
+mod serve;
 mod umask;
 
 use std::collections::{HashMap, HashSet};
@@ -31,6 +32,7 @@ use udpx_proto::Code;
 
 pub use clerks::{Answered, Clerks};
 pub use places::NAMED_MAX;
+pub use serve::{send_answers, sleep};
 pub use umask::umask;
 
 use crate::report::JobError;

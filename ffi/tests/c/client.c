@@ -1,6 +1,5 @@
 /* A client of a real daemon, A, which knows another, "b":  client PLACE SOCKET, in PLACE a directory of our own.
  * With a third argument: a transfer goes on until the daemon is killed, which is told within a second. */
-#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,28 +9,7 @@
 
 #include <udpx.h>
 
-#define OK(call) expect((call), UDPX_STATUS_OK, #call, __LINE__)
-#define EXPECT(status, call) expect((call), (status), #call, __LINE__)
-#define CHECK(condition) check((condition), #condition, __LINE__)
-
-static void check(int condition, const char *what, int line)
-{
-    if (!condition) {
-        fprintf(stderr, "line %d: %s\n", line, what);
-        exit(1);
-    }
-}
-
-static void expect(int status, int wanted, const char *what, int line)
-{
-    udpx_error error;
-    error.size = sizeof error;
-    if (status != wanted) {
-        udpx_last_error(&error);
-        fprintf(stderr, "line %d: %s is %d, not %d: %s. %s\n", line, what, status, wanted, error.text, error.remedy);
-        exit(1);
-    }
-}
+#include "check.h"
 
 static void has(char *json, const char *part, int line)
 {

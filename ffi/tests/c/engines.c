@@ -1,6 +1,5 @@
 /* Two engines in one process, one of which sends to the other: slow callbacks, calls from inside of them, several threads
  * on one handle, files, descriptors, memory and a pull; no handler for SIGBUS, no thread and no descriptor is left. */
-#include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -14,29 +13,7 @@
 
 #include <udpx.h>
 
-#undef NDEBUG
-#define OK(call) expect((call), UDPX_STATUS_OK, #call, __LINE__)
-#define EXPECT(status, call) expect((call), (status), #call, __LINE__)
-#define CHECK(condition) check((condition), #condition, __LINE__)
-
-static void check(int condition, const char *what, int line)
-{
-    if (!condition) {
-        fprintf(stderr, "line %d: %s\n", line, what);
-        exit(1);
-    }
-}
-
-static void expect(int status, int wanted, const char *what, int line)
-{
-    udpx_error error;
-    error.size = sizeof error;
-    if (status != wanted) {
-        udpx_last_error(&error);
-        fprintf(stderr, "line %d: %s is %d, not %d: %s\n", line, what, status, wanted, error.text);
-        exit(1);
-    }
-}
+#include "check.h"
 
 static int entries(const char *path)
 {
@@ -256,7 +233,7 @@ int main(int argc, char **argv)
     char *ticket = NULL;
     int descriptors, threads, came = 0, status;
 
-    assert(argc == 2);
+    CHECK(argc == 2);
     sigaction(SIGBUS, NULL, &before);
     snprintf(inbox, sizeof inbox, "%s/inbox", argv[1]);
     snprintf(source, sizeof source, "%s/source", argv[1]);
