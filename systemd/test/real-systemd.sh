@@ -207,19 +207,24 @@ key=$(grep -o -m1 'udpxk1[0-9a-f]*' <<<"$log") || fail "no key in the log: $log"
 ! grep -q $'\x1b\\|^20' <<<"$log" || fail "colours or times in the journal: $log"
 ok
 
-begin "systemctl reload: a peer is added, a mistake is refused"
+begin "systemctl reload: a peer is added, an address waits, a mistake is refused"
+status_says() { inside systemctl status udpxd --no-pager | grep -q "Status: .*$1"; }
 pid=$(property MainPID)
 printf '\n[[peer]]\nname = "carol"\nkey = "%s"\n' "$(carol udpxctl key --identity /home/carol/.local/state/udpx/identity.key)" |
     timeout 10 tee -a "$work/root/etc/udpx/udpxd.toml" >/dev/null
 inside systemctl reload udpxd
-says_a_restart() { inside systemctl status udpxd --no-pager | grep -q 'Status: .*restart is needed for: listen'; }
-until_true says_a_restart
+until_true status_says 'peers configured: 1\."$'
 carol sh -c 'head -c 3000000 /dev/urandom >~/one; chmod 600 ~/one'
 push /home/carol/one 127.0.0.1
 inside cp -a /etc/udpx/udpxd.toml /root/good.toml
 echo 'listen_at = 7' >"$work/root/etc/udpx/udpxd.toml"
 ! inside systemctl reload udpxd 2>/dev/null || fail "a reload with a mistake succeeded"
+inside sed '1i listen = ["127.0.0.1:48379"]' /root/good.toml | timeout 10 tee "$work/root/etc/udpx/udpxd.toml" >/dev/null
+inside systemctl reload udpxd
+until_true status_says 'restart is needed for: listen'
 inside cp -a /root/good.toml /etc/udpx/udpxd.toml
+inside systemctl reload udpxd
+until_true status_says 'peers configured: 1\."$'
 expect "the process" "$(property MainPID)" "$pid"
 ok
 
