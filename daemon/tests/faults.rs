@@ -42,6 +42,31 @@ fn an_unknown_key_is_told_what_to_do() {
 }
 
 #[test]
+fn more_sessions_than_allowed_are_sent_away_by_name_and_come_again() {
+    let receiver = Receiver::with("127.0.0.1:0", |config| config.limits.sessions = 1);
+    let source = tempfile::tempdir().unwrap();
+    let files = |len| vec![PushFile::Path(file(source.path(), format!("f{len}"), len))];
+    let mut long = receiver.request(files(12 << 20));
+    long.call.way.policy = RatePolicy::Fixed { bps: 40e6 };
+    let cancel = long.call.cancel.clone();
+    let long = send_in_background(long);
+    receiver.wait_for(|event| matches!(event, DaemonEvent::Connected { .. }).then_some(()));
+    let (result, events) = send(receiver.request(files(10)));
+    let error = result.expect_err("one is enough");
+    assert_eq!(error.code, Code::TryAgain, "{error} {events:?}");
+    assert!(error.text.contains("as many sessions open as it allows, 1"), "{error}");
+    assert!(error.remedy.contains("raise sessions in [limits]"), "{error}");
+    // Strangers are told what strangers are told, and take nobody's place.
+    let mut stranger = receiver.request(files(11));
+    stranger.call.identity = identity::ephemeral().unwrap();
+    assert_eq!(send(stranger).0.unwrap_err().code, Code::Refused);
+    assert!(!long.is_finished(), "{:?}", long.join().unwrap().0);
+    cancel.store(true, Ordering::Relaxed);
+    let _ = long.join().unwrap();
+    send(receiver.request(files(10))).0.unwrap();
+}
+
+#[test]
 fn nobody_there_and_silence_are_told_apart() {
     let source = tempfile::tempdir().unwrap();
     let receiver = Receiver::start();

@@ -4,8 +4,8 @@
 mod common;
 
 use std::net::UdpSocket;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Receiver, file, send, send_in_background};
@@ -247,8 +247,12 @@ fn memory_held_for_a_request_that_never_comes_stops_nobody() {
     assert_eq!(late.until_closed(|_| {}), Code::TryAgain);
 }
 
+/// Who measures the memory of this process does not want it filled by others.
+static MEASURED: Mutex<()> = Mutex::new(());
+
 #[test]
 fn packets_that_do_not_open_make_no_session() {
+    let _alone = MEASURED.lock();
     let receiver = Receiver::start();
     let stranger = identity::ephemeral().unwrap();
     let before = resident();
@@ -285,6 +289,27 @@ fn claims_of_64_tib_cost_nothing() {
     assert!(attacker.ask(2, b"x", 1 << 46));
     assert!(matches!(attacker.until_aborted(), Code::Protocol | Code::NoSpace));
     honest(&receiver, 3 << 20, Duration::from_secs(10));
+}
+
+#[test]
+fn half_finished_files_that_are_held_for_ever_are_few_and_stop_nobody() {
+    let _alone = MEASURED.lock();
+    let receiver = Receiver::start();
+    let mut attacker = Attacker::connect(&receiver, &receiver.alice).unwrap();
+    attacker.turn();
+    // A session takes 256 files at once; the requests of an initiator are even.
+    let mut asked = 0;
+    let end = Instant::now() + Duration::from_secs(20);
+    while asked < 300 && Instant::now() < end {
+        asked += u64::from(attacker.ask(2 * (asked + 1), format!("f{asked}").as_bytes(), 8 << 20));
+        attacker.turn();
+    }
+    assert_eq!(attacker.until_aborted(), Code::TryAgain);
+    let holding = Background::run(vec![attacker]);
+    honest(&receiver, 8 << 20, Duration::from_secs(20));
+    drop(holding);
+    let parts = receiver.names().len() - 1;
+    assert!(parts <= 256, "{parts} parts");
 }
 
 #[test]

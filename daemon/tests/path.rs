@@ -4,8 +4,8 @@
 mod common;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Detour, Receiver, file, send, send_in_background};
@@ -70,20 +70,25 @@ fn cuttable(target: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
     let back = UdpSocket::bind("127.0.0.1:0").unwrap();
     back.connect(target).unwrap();
     let (address, cut) = (front.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+    // Whoever spoke at the front last hears the answers: a session that hears nothing takes another socket.
+    let client = Arc::new(Mutex::new(None));
     for (from, to, flag) in [
         (front.try_clone().unwrap(), back.try_clone().unwrap(), cut.clone()),
         (back.try_clone().unwrap(), front.try_clone().unwrap(), cut.clone()),
     ] {
+        let client = client.clone();
         std::thread::spawn(move || {
             let mut buffer = vec![0; 65_536];
             while let Ok((len, sender)) = from.recv_from(&mut buffer) {
-                if sender != target {
-                    // Whoever speaks at the front hears the answers.
-                    let _ = from.connect(sender);
-                }
-                if !flag.load(Ordering::Relaxed) {
-                    let _ = to.send(&buffer[..len]);
-                }
+                let to_client = *client.lock().unwrap();
+                let _ = match (flag.load(Ordering::Relaxed), sender == target, to_client) {
+                    (false, true, Some(client)) => to.send_to(&buffer[..len], client),
+                    (false, false, _) => {
+                        *client.lock().unwrap() = Some(sender);
+                        to.send(&buffer[..len])
+                    }
+                    _ => Ok(0),
+                };
             }
         });
     }

@@ -10,13 +10,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::{file, names, send, send_in_background};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use udpxd::embedded::{PullFile, PullRequest, PushFile, PushRequest, pull};
+use udpxd::embedded::{Event, PullFile, PullRequest, PushFile, PushRequest, pull, push};
 use udpxd::identity;
 use udpxd::{Code, IfExists, PublicKey, RatePolicy, StaticSecret};
 
@@ -166,12 +167,28 @@ fn a_kill_in_mid_transfer_leaves_no_torn_file_and_the_push_goes_on_when_it_is_ba
     let path = file(source.path(), "f", 24 << 20);
     let mut request = process.request(path.clone());
     request.call.way.policy = RatePolicy::Fixed { bps: 100e6 };
-    let push = send_in_background(request);
-    std::thread::sleep(Duration::from_millis(900));
+    let (told, accepted) = mpsc::channel();
+    let push = std::thread::spawn(move || {
+        let mut events = Vec::new();
+        let result = push(request, &mut |event| {
+            if matches!(event, Event::Accepted { .. }) {
+                let _ = told.send(Instant::now());
+            }
+            events.push(event);
+        });
+        (result, events)
+    });
+    accepted.recv_timeout(Duration::from_secs(20)).unwrap();
+    std::thread::sleep(Duration::from_millis(700));
     process.kill();
     assert!(!process.inbox().join("f").exists());
     std::thread::sleep(Duration::from_millis(500));
     process.restart();
+    let back = Instant::now();
+    let goes_on = accepted.recv_timeout(Duration::from_secs(20)).unwrap().saturating_duration_since(back);
+    println!("it went on {goes_on:?} after the daemon was back");
+    // Two seconds, and the machine may be several times slower than it should be.
+    assert!(goes_on < Duration::from_secs(6), "{goes_on:?}");
     let (result, events) = push.join().unwrap();
     let summary = result.unwrap_or_else(|error| panic!("{error} after {events:?}"));
     assert_eq!(summary.sessions, 2, "{events:?}");

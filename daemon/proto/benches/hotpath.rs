@@ -195,7 +195,8 @@ impl Transfer {
                 time(Step::Receive, &mut || {
                     for (index, packet) in buffer.chunks(segment).enumerate() {
                         if lost >> index & 1 == 0 {
-                            b.handle_datagram(now, &Arrival { ecn: 2 }, packet, memory).expect("a good one");
+                            b.handle_datagram(now, &Arrival { ecn: 2, from: None }, packet, memory)
+                                .expect("a good one");
                         }
                     }
                     b.end_of_batch(now);
@@ -220,7 +221,8 @@ impl Transfer {
             while back.front().is_some_and(|&(at, _)| at <= now) {
                 let (_, buffer) = back.pop_front().expect("just seen");
                 time(Step::Acknowledge, &mut || {
-                    a.handle_datagram(now, &Arrival { ecn: 2 }, &buffer, memory).expect("a good one");
+                    a.handle_datagram(now, &Arrival { ecn: 2, from: None }, &buffer, memory)
+                        .expect("a good one");
                     a.end_of_batch(now);
                 });
                 spare.push(buffer);

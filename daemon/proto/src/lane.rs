@@ -5,6 +5,7 @@ use core::time::Duration;
 use crate::ids::LaneId;
 use crate::keys::LaneKeys;
 use crate::limits::PACKETS_TRACKED_MIN;
+use crate::path::Path;
 use crate::recv::numbers::Numbers;
 use crate::send::loss::LossDetector;
 use crate::send::mtu::Mtu;
@@ -19,6 +20,8 @@ pub(crate) struct Lane {
     pub(crate) local: LaneId,
     /// The id by which we address the peer.
     pub(crate) remote: LaneId,
+    /// Where packets go.
+    pub(crate) path: Path,
     pub(crate) keys: LaneKeys,
     pub(crate) sent: SentRing,
     pub(crate) rtt: Rtt,
@@ -57,6 +60,7 @@ pub(crate) struct Lowest {
 impl Lane {
     pub(crate) fn new(
         (local, remote): (LaneId, LaneId),
+        path: Path,
         keys: LaneKeys,
         mtu: Mtu,
         initial_rtt: Duration,
@@ -65,6 +69,7 @@ impl Lane {
         Self {
             local,
             remote,
+            path,
             keys,
             sent: SentRing::new(PACKETS_TRACKED_MIN),
             rtt: Rtt::new(initial_rtt),

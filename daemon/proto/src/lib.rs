@@ -26,6 +26,7 @@ pub mod keys;
 mod lane;
 pub mod limits;
 pub mod messages;
+mod path;
 mod range_tracker;
 pub mod rate;
 mod recv;
@@ -46,8 +47,8 @@ pub use limits::BLOCK;
 pub use messages::Message;
 pub use send::plan::{ChunkRef, Plan, PlanKind};
 pub use session::{
-    Arrival, Event, OpenStream, RateHint, RatePolicy, SendError, Session, SessionConfig, SessionStats,
-    SourceFault, StreamLimit, StreamProgress, StreamStats,
+    Arrival, Event, OpenStream, PathSecret, RateHint, RatePolicy, RekeyLimits, SendError, Session,
+    SessionConfig, SessionStats, SourceFault, StreamLimit, StreamProgress, StreamStats,
 };
 pub use time::Time;
 pub use trace::{TraceEvent, TraceKind, TraceSink, Traced};

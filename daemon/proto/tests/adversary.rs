@@ -35,7 +35,7 @@ fn fingerprint(end: &End) -> String {
 fn hand(pair: &mut Pair, to: Side, bytes: &[u8]) -> Result<(), DropReason> {
     let now = pair.now;
     let end = pair.end(to);
-    end.session.handle_datagram(now, &Arrival { ecn: 2 }, bytes, &mut end.sink)
+    end.session.handle_datagram(now, &Arrival { ecn: 2, from: None }, bytes, &mut end.sink)
 }
 
 /// A transfer under way, and packets of `from` which never arrived: bulk ones or mixed ones, all of

@@ -144,7 +144,9 @@ impl End {
         while peer.wire.front().is_some_and(|&(at, _)| at <= now) {
             let (_, packet) = peer.wire.pop_front().expect("just seen");
             *allocations += counted(|| {
-                session.handle_datagram(now, &Arrival { ecn: 2 }, &packet, memory).expect("a good packet");
+                session
+                    .handle_datagram(now, &Arrival { ecn: 2, from: None }, &packet, memory)
+                    .expect("a good packet");
             });
             peer.spare.push(packet);
             heard = true;

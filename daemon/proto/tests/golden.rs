@@ -9,7 +9,7 @@ use common::golden::compare;
 use udpx_proto::messages::{
     Abort, BadSubtrees, Complete, ENVELOPE, Envelope, Finish, GetAccepted, GetRequest, IfExists, InOrder,
     JoinAccepted, JoinRequest, LaneOffer, ListEntries, ListEntry, ListKind, ListRequest, Progress,
-    PutAccepted, PutRequest, RateLimit, Subtrees, Unsupported,
+    PutAccepted, PutRequest, RateLimit, RekeyAnswer, RekeyRequest, Subtrees, Unsupported,
 };
 use udpx_proto::wire::bulk::BulkPrefix;
 use udpx_proto::wire::frame::{Frame, FrameWriter, Frames, Open};
@@ -37,6 +37,8 @@ fn messages() -> Vec<Message> {
         Message::LaneOffer(LaneOffer { index: 1, lane: 0xf000_0001 }),
         Message::RateLimit(RateLimit { bps: Some(100_000_000) }),
         Message::RateLimit(RateLimit { bps: None }),
+        Message::RekeyRequest(RekeyRequest { noise: (0..48).collect() }),
+        Message::RekeyAnswer(RekeyAnswer { noise: (48..96).collect() }),
         Message::PutRequest(put.clone()),
         Message::PutRequest(stream_put),
         Message::PutRequest(PutRequest { if_exists: IfExists::Skip, ..put.clone() }),

@@ -92,11 +92,11 @@ fn handshake() -> (Established, Established, Vec<(String, Vec<u8>)>) {
     (*a, *b, said)
 }
 
-/// The zeros behind Noise message 1 fill most of a HELLO: they are checked and left out.
+/// The zeros behind the introduction fill most of a HELLO: they are checked and left out.
 fn shorten(said: &mut [(String, Vec<u8>)]) {
     for (name, bytes) in said.iter_mut().filter(|(name, _)| name.starts_with("HELLO")) {
         assert_eq!(bytes.len(), udpx_proto::handshake::HELLO_LEN, "{name}");
-        let (head, rest) = bytes.split_at(208);
+        let (head, rest) = bytes.split_at(224);
         let (padding, mac) = rest.split_at(rest.len() - 16);
         assert!(padding.iter().all(|&byte| byte == 0), "{name}: padding");
         *bytes = [head, mac].concat();

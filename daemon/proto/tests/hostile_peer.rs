@@ -233,7 +233,7 @@ fn attack(seed: u64) -> u64 {
     let (mut plan, mut train) = (Plan::new(), vec![0; 1 << 16]);
     for _ in 0..400 {
         let packet = peer.packet(session.stats().sent_packets);
-        let _ = session.handle_datagram(now, &Arrival { ecn: 2 }, &packet, &mut memory);
+        let _ = session.handle_datagram(now, &Arrival { ecn: 2, from: None }, &packet, &mut memory);
         session.end_of_batch(now);
         session.bytes_written(std::mem::take(&mut memory.unwritten));
         for _ in 0..20 {
@@ -266,4 +266,159 @@ fn nothing_a_peer_says_is_a_panic() {
     }
     assert!(failed.is_empty(), "these seeds made the session panic: {failed:?}");
     assert!(most > 50, "some sessions last: {most}");
+}
+
+/// A session and a peer that says exactly what a test wants it to.
+struct Directed {
+    session: Session,
+    keys: LaneKeys,
+    number: u64,
+    now: Time,
+    memory: Memory,
+}
+
+impl Directed {
+    fn new(seed: u64) -> Self {
+        let (hostile, honest) = handshake(&mut SimRandom(SimRng::new(seed)));
+        let keys = LaneKeys::new(&hostile.secrets, 0, hostile.role, hostile.suite, Time::ZERO);
+        let now = Time::from_nanos(1_000_000_000);
+        let session = Session::new(common::session(), honest, now);
+        Self { session, keys, number: 0, now, memory: Memory { bytes: vec![0; 1 << 16], unwritten: 0 } }
+    }
+
+    /// Has the session hear these frames, and answer.
+    fn say(&mut self, write: impl FnOnce(&mut FrameWriter<'_>) -> bool) {
+        let mut frames = Vec::new();
+        assert!(write(&mut FrameWriter::new(&mut frames, 1400)), "no room");
+        let header = Header::new(Kind::Mixed, 0, LaneId(2), self.number);
+        let mut packet = bytemuck::bytes_of(&header).to_vec();
+        packet.resize(Header::SIZE + frames.len() + TAG, 0);
+        let (aad, sealed) = packet.split_at_mut(Header::SIZE);
+        self.keys.seal(self.number, aad, &frames, sealed);
+        self.number += 1;
+        let _ = self.session.handle_datagram(self.now, &Arrival::default(), &packet, &mut self.memory);
+        self.session.end_of_batch(self.now);
+        self.session.bytes_written(std::mem::take(&mut self.memory.unwritten));
+        while self.session.poll_event().is_some() {}
+    }
+
+    /// Lets the session send all that it will at this moment; bytes of it.
+    fn hear(&mut self) -> u64 {
+        let (mut plan, mut train, before) = (Plan::new(), vec![0; 1 << 16], self.session.stats().sent_bytes);
+        while self.session.poll_transmit(self.now, &mut plan) {
+            self.session.seal(&plan, &self.memory, &mut train).expect("it is in memory");
+        }
+        self.session.stats().sent_bytes - before
+    }
+
+    fn sack(&mut self, newest: u64, lo: u64, hi: u64) {
+        let info = SackInfo { lane: LaneId(1), delay_us: 0, newest, lo, hi, overruns: 0, ecn: [0; 3] };
+        let words = vec![u64::MAX; (hi - lo).div_ceil(64) as usize];
+        let mut builder = SackBuilder::default();
+        self.say(|writer| {
+            let (body, map) = builder.build(&info, &words);
+            writer.sack(&body, map)
+        });
+    }
+}
+
+#[test]
+fn acknowledging_what_was_never_sent_ends_the_session() {
+    for (newest, lo, hi) in [(9_999, 9_984, 10_000), (0, 0, 10_000), (1 << 61, 0, 1), (10_000, 0, 1)] {
+        let mut peer = Directed::new(1);
+        peer.say(|writer| writer.ping(b""));
+        peer.hear();
+        assert!(peer.session.is_open());
+        peer.sack(newest, lo, hi);
+        assert!(!peer.session.is_open(), "newest {newest}, [{lo}, {hi})");
+    }
+    // Of another lane it is ignored: it may be one that this end has given up.
+    let mut peer = Directed::new(1);
+    let info = SackInfo { lane: LaneId(77), delay_us: 0, newest: 9, lo: 0, hi: 10, overruns: 0, ecn: [0; 3] };
+    let mut builder = SackBuilder::default();
+    peer.say(|writer| {
+        let (body, map) = builder.build(&info, &[u64::MAX]);
+        writer.sack(&body, map)
+    });
+    assert!(peer.session.is_open());
+}
+
+#[test]
+fn absurd_credit_is_no_reason_to_send_more_than_the_path_takes() {
+    let mut peer = Directed::new(2);
+    let open = OpenStream { request: RequestId(1), start: 0, end: Some(1 << 60), weight: 1 };
+    let stream = peer.session.open_stream(open).expect("the first");
+    peer.session.extend_stream(stream, 1 << 60);
+    let mut sent = 0;
+    for credit in [1 << 40, u64::MAX - 1, u64::MAX, 0, 1 << 62] {
+        peer.say(|writer| writer.credit(credit, credit));
+        sent += peer.hear();
+        peer.now = peer.now + Duration::from_millis(1);
+    }
+    // Nothing was acknowledged: the first window is all, 64 packets and what adds up in five milliseconds.
+    assert!(peer.session.is_open());
+    assert!(sent < 300_000, "{sent} bytes");
+    // And the queue of messages keeps its own limit.
+    let message = udpx_proto::Message::RateLimit(udpx_proto::messages::RateLimit { bps: None });
+    let queued = (0..2_000_000).take_while(|_| peer.session.send_message(&message).is_ok()).count();
+    assert!(queued * 9 <= udpx_proto::limits::CONTROL_QUEUE_MAX, "{queued} messages");
+}
+
+#[test]
+fn streams_without_end_take_the_memory_of_4095() {
+    let mut peer = Directed::new(3);
+    let open = |slot, generation| Open {
+        stream: StreamId::new(slot, generation),
+        weight: 1,
+        request: RequestId(2),
+        start: 0,
+        end: Some(1 << 40),
+    };
+    for generation in 0..30 {
+        for slot in 1..4096 {
+            peer.say(|writer| {
+                writer.open(&open(slot, generation)) && writer.reset(StreamId::new(slot, generation), 1, 0)
+            });
+        }
+        assert!(peer.session.is_open(), "generation {generation}");
+    }
+    // All at once, each with a byte at a far place: the tracked blocks are bounded as well.
+    for slot in 1..4096 {
+        let id = StreamId::new(slot, 30);
+        peer.say(|writer| writer.open(&open(slot, 30)) && writer.stream(id, 3 << 30, b"x", b""));
+    }
+    assert!(peer.session.is_open());
+    let drops = peer.session.drops();
+    assert!(drops.get(udpx_proto::DropReason::BeyondSpread) > 3000, "{drops:?}");
+    // A second one in a slot that is in use is no honest peer's.
+    peer.say(|writer| writer.open(&open(7, 31)));
+    assert!(!peer.session.is_open());
+}
+
+#[test]
+fn messages_of_every_wrong_size_end_the_session_or_are_skipped() {
+    use udpx_proto::limits::MESSAGE_MAX;
+    let kinds = udpx_proto::Message::TYPES.iter().map(|&(kind, version, _)| (kind, version));
+    let (mut ended, mut borne) = (0, 0);
+    for (kind, version) in kinds.chain([(999, 1), (16, 99), (0, 0)]) {
+        let sizes =
+            (0..70).chain([255, 256, 1000, MESSAGE_MAX - 1, MESSAGE_MAX, MESSAGE_MAX + 1, u32::MAX as usize]);
+        for size in sizes {
+            // Zeros, and counts that promise more than there is.
+            for fill in [0, 0xff] {
+                let mut peer = Directed::new(4);
+                let envelope = Envelope::new(kind, version, size);
+                let body = vec![fill; size.min(1300)];
+                peer.say(|writer| writer.stream(StreamId::CONTROL, 0, bytemuck::bytes_of(&envelope), &body));
+                peer.hear();
+                if peer.session.is_open() {
+                    borne += 1;
+                } else {
+                    ended += 1;
+                }
+                assert!(size <= MESSAGE_MAX || !peer.session.is_open(), "{kind} with {size} bytes");
+            }
+        }
+    }
+    assert!(ended > 1500 && borne > 300, "{ended} ended, {borne} borne");
 }

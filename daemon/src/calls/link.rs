@@ -26,6 +26,9 @@ pub(crate) struct Link {
     costs: Costs,
     last_contact: Instant,
     connected_once: bool,
+    /// Something that was asked of the present session was answered, and of any one.
+    served: bool,
+    served_once: bool,
     closing: Option<Instant>,
 }
 
@@ -74,6 +77,8 @@ impl Link {
             costs: Costs::default(),
             last_contact: now,
             connected_once: false,
+            served: false,
+            served_once: false,
             closing: None,
         };
         link.begin_round(now);
@@ -212,6 +217,7 @@ impl Link {
                 if Some(session) == self.session =>
             {
                 self.last_contact = cx.now;
+                (self.served, self.served_once) = (true, true);
                 return Ok(Happened::Report(report));
             }
             Report::Quiet { session, silent_for } if Some(session) == self.session => {
@@ -263,6 +269,7 @@ impl Link {
             happened = Happened::Changed;
         }
         self.session = Some(session);
+        self.served = false;
         self.connected_once = true;
         self.last_contact = cx.now;
         self.knocking.next = None;
@@ -279,8 +286,13 @@ impl Link {
         if !worth_it || cx.now.duration_since(self.last_contact) >= self.way.give_up_after {
             return Err(self.host.session_error(failure));
         }
+        // Sent away before anything was done: the peer has too many guests, and will not have fewer at once.
+        let sent_away = failure.code == Code::TryAgain && !self.served;
+        if sent_away && !self.served_once {
+            return Err(self.host.session_error(failure));
+        }
         (cx.events)(Event::Retry { text: self.host.note(failure) });
-        self.begin_round(cx.now);
+        self.begin_round(if sent_away { cx.now + RETRY_MOST } else { cx.now });
         Ok(Happened::Changed)
     }
 
@@ -352,5 +364,7 @@ const QUIET: Duration = Duration::from_secs(2);
 const QUIET_EVERY: Duration = Duration::from_millis(500);
 /// Before a lost session is sought again; doubled each time, up to sixteen-fold.
 const RETRY_LEAST: Duration = Duration::from_millis(200);
+/// Before a peer that has sent us away is asked again.
+const RETRY_MOST: Duration = Duration::from_secs(3);
 /// How long a session's last counters are waited for: a little longer than a session lingers.
 const CLOSING: Duration = Duration::from_millis(2500);

@@ -303,7 +303,7 @@ impl Conductor {
         let report = match report {
             Report::Joining(joining) => return self.on_joining(&joining),
             Report::Barred { from, text } => {
-                tracing::warn!(%from, ?text, "refused a ticket");
+                tracing::warn!(%from, ?text, "sent somebody away");
                 return;
             }
             other => other,

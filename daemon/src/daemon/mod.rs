@@ -199,6 +199,8 @@ impl Daemon {
         }
         let key = secret.public();
         let engine = EngineHandle::start(EngineConfig {
+            sessions_max: config.limits.sessions as usize,
+            rekey: udpx_proto::RekeyLimits::default(),
             identity: secret,
             listen: config.listen_addresses(),
             peers: Peers::new(peers, config_name.into(), invites),

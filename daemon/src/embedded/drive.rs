@@ -39,6 +39,8 @@ pub(super) fn drive<E: Errand>(
     events: &mut dyn FnMut(Event),
 ) -> Result<E, JobError> {
     let engine = EngineHandle::start(EngineConfig {
+        sessions_max: usize::MAX,
+        rekey: udpx_proto::RekeyLimits::default(),
         identity: call.identity,
         listen: Vec::new(),
         peers: Peers::default(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use udpx_proto::handshake::{Directory, Psk, PublicKey, TicketId};
+use udpx_proto::handshake::{Directory, Introduction, MutualKey, Psk, PublicKey, StaticSecret, TicketId};
 use udpx_proto::{Code, Time};
 
 use super::Engine;
@@ -171,6 +171,8 @@ impl fmt::Debug for Access {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peers {
     list: Vec<Arc<Access>>,
+    /// What this machine shares with each of them.
+    mutual: Vec<MutualKey>,
     /// How the configuration is called in messages.
     config_name: String,
     /// Commands can let others in.
@@ -179,7 +181,12 @@ pub(crate) struct Peers {
 
 impl Peers {
     pub(crate) fn new(list: Vec<Access>, config_name: String, invites: bool) -> Self {
-        Self { list: list.into_iter().map(Arc::new).collect(), config_name, invites }
+        Self { list: list.into_iter().map(Arc::new).collect(), mutual: Vec::new(), config_name, invites }
+    }
+
+    /// Computes what this machine shares with each, once: by that they are told from strangers when many knock.
+    pub(crate) fn acquaint(&mut self, identity: &StaticSecret) {
+        self.mutual = self.list.iter().filter_map(|access| MutualKey::new(identity, &access.key)).collect();
     }
 
     /// What somebody is told whom nobody here knows.
@@ -206,7 +213,8 @@ impl Peers {
 impl Engine {
     /// Replaces the peers. Sessions of those who lost something are closed; the others go on, with what they won, and
     /// those that a ticket opened.
-    pub(super) fn admit(&mut self, peers: Peers, now: Time) {
+    pub(super) fn admit(&mut self, mut peers: Peers, now: Time) {
+        peers.acquaint(&self.config.identity);
         for driver in self.associations.iter_mut().flatten().filter_map(Association::driver) {
             if let (Peer::Known(access), None) = (&driver.peer, &driver.guest) {
                 match peers.find(&access.key) {
@@ -227,6 +235,10 @@ impl Directory for Peers {
 
     fn ticket(&self, _: &TicketId) -> Option<Psk> {
         None
+    }
+
+    fn knows(&self, introduction: &Introduction) -> bool {
+        self.mutual.iter().any(|key| introduction.is_by(key))
     }
 
     fn plain_ok(&self, peer: &PublicKey) -> bool {

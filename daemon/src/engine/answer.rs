@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use udpx_proto::handshake::{Accept, Established, FirstPacket, Incoming, is_hello};
 use udpx_proto::session::RatePolicy;
-use udpx_proto::{Session, Time};
+use udpx_proto::{Code, Random, Session, Time};
 
 use super::Engine;
 use super::association::Association;
@@ -31,30 +31,33 @@ impl Engine {
         if !is_hello(datagram) || self.acceptor.is_none() {
             return;
         }
-        let index = self.free_index();
-        let Some(lane) = self.new_lane(index) else { return };
+        // Most of those who knock when many do are not let in: for them nothing is set aside.
+        let random = &mut self.random;
+        let Some(lane) = self.spare_lane.or_else(|| self.lanes.open(None, random.number() as u32)) else {
+            return;
+        };
+        self.spare_lane = Some(lane);
         let incoming = Incoming { from, datagram, lane };
-        let mut answer = Vec::new();
-        let Self { acceptor, random, config, tickets, .. } = self;
+        let Self { acceptor, random, config, tickets, answer, .. } = self;
         let Some(acceptor) = acceptor else { return };
         let door = Door { peers: &config.peers, tickets };
-        let accept = acceptor.handle_hello(now, incoming, &door, random, &mut answer);
+        let accept = acceptor.handle_hello(now, incoming, &door, random, answer);
         if let Some(wire) = self.wires[wire].as_mut()
             && !answer.is_empty()
         {
-            wire.datagram(Some(from), &answer, index);
+            wire.datagram(Some(from), answer, u32::MAX);
         }
         match accept {
             Accept::Established(established) => {
                 self.limit_half_open();
+                let index = self.free_index();
+                self.lanes.assign(lane, index);
+                self.spare_lane = None;
                 let half = HalfOpen { established: *established, wire, from, began: now, proof: None };
                 self.associations[index as usize] = Some(Association::HalfOpen(Box::new(half)));
             }
-            Accept::Repeated | Accept::Cookie | Accept::Versions => self.lanes.close(lane),
-            Accept::Drop(reason) => {
-                tracing::debug!(?reason, %from, "a HELLO was dropped");
-                self.lanes.close(lane);
-            }
+            Accept::Repeated | Accept::Cookie | Accept::Versions => {}
+            Accept::Drop(reason) => tracing::debug!(?reason, %from, "a HELLO was dropped"),
         }
     }
 
@@ -74,16 +77,22 @@ impl Engine {
         let (peer, guest) = match &established.ticket {
             Some(ticket) => match self.tickets.enter(ticket, peer_key, SystemTime::now()) {
                 Ok((access, guest)) => (Peer::Known(access), Some(guest)),
-                Err(text) => (Peer::Barred { text }, None),
+                Err(text) => (Peer::Barred { code: Code::Refused, text }, None),
             },
             None => match self.peers().find(&peer_key) {
                 Some(access) => (Peer::Known(access.clone()), None),
                 None => (Peer::Unknown { text: self.peers().stranger(&peer_key) }, None),
             },
         };
+        let (peer, guest) = match peer {
+            Peer::Known(_) if self.is_full() => (self.surplus(), None),
+            peer => (peer, guest),
+        };
         let plain = matches!(&peer, Peer::Known(access) if access.plain) && established.peer_params.plain_ok;
         let mut config =
             self.session_config(&established, from, RatePolicy::Adaptive, plain, self.params.mtu_max);
+        config.peer_address = Some(from);
+        self.random.fill(&mut config.path_secret.0);
         config.initial_rtt =
             now.saturating_since(began).clamp(Duration::from_micros(50), Duration::from_secs(1));
         if peer.is_stranger() {
@@ -92,11 +101,30 @@ impl Engine {
             config.staging_budget = 0;
         }
         let born = self.tags.last();
-        let place = Place { key: self.next_key(), wire, to: Some(from), address: from, born };
+        let place = Place { key: self.next_key(), wire, address: from, born };
         let session = Session::new(config, established, now);
         let mut driver = Driver::new(session, &place, peer, peer_key, now);
         driver.guest = guest;
         self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
+    }
+
+    /// Whether no further session is wanted: `limits.sessions`.
+    fn is_full(&self) -> bool {
+        let counts = |association: &&Association| match association {
+            Association::Open(driver) => !driver.peer.is_stranger() && driver.session.is_open(),
+            Association::Opening(_) | Association::HalfOpen(_) => false,
+        };
+        self.associations.iter().flatten().filter(counts).count() >= self.config.sessions_max
+    }
+
+    /// Who comes when there are enough.
+    fn surplus(&self) -> Peer {
+        let text = format!(
+            "This machine has as many sessions open as it allows, {}. On it, raise sessions in [limits] of its udpxd.toml; \
+             or try again when others have ended.",
+            self.config.sessions_max
+        );
+        Peer::Barred { code: Code::TryAgain, text }
     }
 
     /// Makes room if too many sessions with unknown peers wait for their end: the oldest goes.

@@ -94,6 +94,7 @@ impl Engine {
             policy,
             staging_budget: self.params.staging_credit,
             lanes_max: self.params.lanes_max,
+            rekey: self.config.rekey,
             ..SessionConfig::default()
         }
     }
@@ -111,8 +112,9 @@ impl Engine {
         lanes.into_iter().for_each(|lane| self.lanes.close(lane));
         if let Association::Open(driver) = association {
             let now = self.clock.now();
-            let Self { pool, workers, outbox, random, tags, .. } = self;
-            driver.dismantle(socket, &mut Cx { now, pool, queue: workers.queue(), outbox, random, tags });
+            let Self { pool, workers, outbox, random, tags, config, .. } = self;
+            let (queue, identity) = (workers.queue(), &config.identity);
+            driver.dismantle(socket, &mut Cx { now, pool, queue, outbox, random, identity, tags });
         }
         self.release_wire(wire);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use udpx_proto::handshake::{Credential, Initiator, InitiatorConfig, Params, Progress};
+use udpx_proto::handshake::{Credential, Initiator, InitiatorConfig, Params, Progress, UnknownSession};
 use udpx_proto::{Code, Session, Time};
 use udpx_udp::{Socket, SocketOptions};
 
@@ -213,7 +213,7 @@ impl Engine {
         let mut config = self.session_config(&established, connect.address, connect.policy, plain, mtu_max);
         config.initial_rtt = rtt;
         let key = self.next_key();
-        let place = Place { key, wire, to: None, address: connect.address, born: self.tags.last() };
+        let place = Place { key, wire, address: connect.address, born: self.tags.last() };
         let peer_key = established.peer;
         let mut session = Session::new(config, *established, now);
         if let Some(tracer) = &connect.trace {
@@ -228,9 +228,12 @@ impl Engine {
 
     /// Somebody says that the peer does not know our session. Nothing is torn down on such a word: another handshake
     /// shows whether it is true.
-    pub(crate) fn on_unknown_session(&mut self, wire: usize, now: Time) {
+    pub(crate) fn on_unknown_session(&mut self, wire: usize, hint: &UnknownSession, now: Time) {
         let drivers = self.associations.iter_mut().flatten().filter_map(Association::driver);
         let Some(driver) = drivers.into_iter().find(|driver| driver.wire == wire) else { return };
+        if !driver.session.has_sent(hint.lane(), hint.number()) {
+            return;
+        }
         let key = driver.key;
         let silent = now.saturating_since(driver.session.last_heard()) >= DOUBT;
         let Peer::Server { connect, doubted } = &mut driver.peer else { return };

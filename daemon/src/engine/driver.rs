@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use udpx_proto::handshake::PublicKey;
+use udpx_proto::handshake::{PublicKey, StaticSecret};
 use udpx_proto::messages::{Abort, RateLimit};
 use udpx_proto::session::SendError;
 use udpx_proto::{Code, Event, LaneId, Message, RatePolicy, RequestId, Session, StreamId, Time};
@@ -15,6 +15,7 @@ use super::access::{Access, Right};
 use super::asking::Asked;
 use super::incoming::Incoming;
 use super::listing::Told;
+use super::moving::Patience;
 use super::numbers::Numbers;
 use super::report::{Connect, Outbox, Report, SessionKey};
 use super::sources::Sources;
@@ -34,6 +35,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) queue: &'a mut Queue,
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) random: &'a mut OsRandom,
+    /// This machine's key.
+    pub(crate) identity: &'a StaticSecret,
     pub(crate) tags: &'a mut Tags,
 }
 
@@ -80,8 +83,8 @@ pub(crate) enum Peer {
     Known(Arc<Access>),
     /// Somebody opened it who has no rights here.
     Unknown { text: String },
-    /// Somebody opened it by a ticket that they cannot use.
-    Barred { text: String },
+    /// Somebody opened it by a ticket that they cannot use, or when there were too many sessions already.
+    Barred { code: Code, text: String },
 }
 
 impl Peer {
@@ -96,9 +99,10 @@ pub(crate) struct Driver {
     pub(crate) session: Session,
     pub(crate) key: SessionKey,
     pub(crate) wire: usize,
-    /// Where packets go, on a socket that is not connected.
-    pub(crate) to: Option<SocketAddr>,
+    /// Where the peer is.
     pub(crate) address: SocketAddr,
+    /// Silence that calls for another socket.
+    pub(super) patience: Patience,
     pub(crate) peer: Peer,
     pub(crate) peer_key: PublicKey,
     /// The ticket that opened it, if one did: its rights are those of the known peer.
@@ -156,7 +160,6 @@ struct Lingering {
 pub(crate) struct Place {
     pub(crate) key: SessionKey,
     pub(crate) wire: usize,
-    pub(crate) to: Option<SocketAddr>,
     pub(crate) address: SocketAddr,
     /// The last tag before it.
     pub(crate) born: u64,
@@ -164,14 +167,14 @@ pub(crate) struct Place {
 
 impl Driver {
     pub(crate) fn new(session: Session, place: &Place, peer: Peer, peer_key: PublicKey, now: Time) -> Self {
-        let &Place { key, wire, to, address, born } = place;
+        let &Place { key, wire, address, born } = place;
         let numbers = Numbers::new(session.role());
         Self {
             session,
             key,
             wire,
-            to,
             address,
+            patience: Patience::default(),
             peer,
             peer_key,
             guest: None,
@@ -300,6 +303,12 @@ impl Driver {
             }
             Event::ProtocolError(why) => self.end = Some(Failure::protocol(why)),
             Event::StreamEnd { stream, end } => self.on_stream_end(stream, end, cx),
+            Event::RekeyDue => self.session.rekey(cx.identity, cx.random),
+            Event::RekeyAsked => self.session.answer_rekey(cx.now, cx.identity, cx.random),
+            Event::Moved { to, .. } => {
+                tracing::info!(from = %self.address, %to, "a peer has moved");
+                self.address = to;
+            }
             // Further lanes are neither offered nor taken here.
             Event::LaneOffered { .. } | Event::LaneReady { .. } => {}
             Event::Pong { body } => self.on_pong(body, cx),
@@ -322,9 +331,9 @@ impl Driver {
                 self.session.close(cx.now, Code::Refused, text);
                 cx.outbox.push(Report::Unknown { key: self.peer_key, from: self.address });
             }
-            Peer::Barred { text } => {
-                let (from, text) = (self.address, text.clone());
-                self.session.close(cx.now, Code::Refused, &text);
+            Peer::Barred { code, text } => {
+                let (from, code, text) = (self.address, *code, text.clone());
+                self.session.close(cx.now, code, &text);
                 cx.outbox.push(Report::Barred { from, text });
             }
         }
@@ -460,6 +469,9 @@ impl Driver {
         // A peer that syncs a large file has nothing to say; that it is there it says when asked.
         if self.is_waiting() && silent_for >= QUIET / 2 {
             self.session.probe();
+        }
+        if self.is_waiting() {
+            self.patience.look(silent_for);
         }
         if self.is_waiting() && silent_for >= QUIET {
             cx.outbox.push(Report::Quiet { session: self.key, silent_for });

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::{Poll, Waker};
+use udpx_proto::RekeyLimits;
 use udpx_proto::handshake::{Acceptor, AcceptorConfig, PARAMS_VERSION, Params, StaticSecret};
 use udpx_udp::{RecvBatch, Socket, SocketOptions};
 
@@ -33,6 +34,10 @@ pub(crate) struct EngineConfig {
     pub(crate) peers: Peers,
     /// Staging memory, bytes.
     pub(crate) staging: u64,
+    /// Sessions beyond which nobody's is taken any more.
+    pub(crate) sessions_max: usize,
+    /// When secrets of sessions are replaced.
+    pub(crate) rekey: RekeyLimits,
     /// Receive buffer of each socket, bytes.
     pub(crate) receive_buffer: usize,
     pub(crate) gso: bool,
@@ -104,7 +109,8 @@ pub(crate) enum StartError {
 
 impl EngineHandle {
     /// Binds the sockets and starts the thread.
-    pub(crate) fn start(config: EngineConfig) -> Result<Self, StartError> {
+    pub(crate) fn start(mut config: EngineConfig) -> Result<Self, StartError> {
+        config.peers.acquaint(&config.identity);
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let timer = Timer::new(poll.registry(), TIMER)?;
@@ -144,6 +150,8 @@ impl EngineHandle {
             random,
             tags: Tags::default(),
             tickets: Tickets::default(),
+            spare_lane: None,
+            answer: Vec::new(),
             last_key: 0,
             commands: command_inbox,
             outbox: Outbox::new(report_sender, config.bell.clone()),

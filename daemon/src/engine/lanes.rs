@@ -29,9 +29,9 @@ impl LaneTable {
         Self { engine, slots: Vec::new(), free: Vec::new() }
     }
 
-    /// A new lane of `owner`; `random` makes ids of one run unlike those of the run before, so that a peer's stale
+    /// A new lane of `owner`, or of nobody yet; `random` makes ids of one run unlike those of the run before, so that a peer's stale
     /// packets find no lane. `None` when all are in use.
-    pub(crate) fn open(&mut self, owner: u32, random: u32) -> Option<LaneId> {
+    pub(crate) fn open(&mut self, owner: Option<u32>, random: u32) -> Option<LaneId> {
         let index = match self.free.pop() {
             Some(index) => usize::from(index),
             None if self.slots.len() < LANES_MAX => {
@@ -43,8 +43,17 @@ impl LaneTable {
         let slot = &mut self.slots[index];
         let generation = slot.id.0.wrapping_add(1 << SLOT_BITS) & GENERATION_MASK;
         slot.id = LaneId(self.engine << LaneId::ENGINE_SHIFT | generation | index as u32);
-        slot.owner = Some(owner);
+        slot.owner = owner;
         Some(slot.id)
+    }
+
+    /// Gives a lane that was opened for nobody its owner.
+    pub(crate) fn assign(&mut self, lane: LaneId, owner: u32) {
+        if let Some(slot) = self.slots.get_mut(lane.0 as usize & (LANES_MAX - 1))
+            && slot.id == lane
+        {
+            slot.owner = Some(owner);
+        }
     }
 
     /// Whose lane that is.
@@ -77,15 +86,17 @@ mod tests {
     #[test]
     fn a_lane_is_found_until_it_is_closed_and_its_slot_gets_another_id() {
         let mut lanes = LaneTable::new(3);
-        let a = lanes.open(10, 0xdead_beef).unwrap();
-        let b = lanes.open(11, 1).unwrap();
+        let a = lanes.open(Some(10), 0xdead_beef).unwrap();
+        let b = lanes.open(None, 1).unwrap();
+        assert_eq!(lanes.find(b), None);
+        lanes.assign(b, 11);
         assert_eq!((a.engine(), b.engine()), (3, 3));
         assert_eq!((lanes.find(a), lanes.find(b)), (Some(10), Some(11)));
         assert_eq!(lanes.find(LaneId(a.0 ^ 1 << 20)), None);
         lanes.close(a);
         lanes.close(a);
         assert_eq!(lanes.find(a), None);
-        let again = lanes.open(12, 0).unwrap();
+        let again = lanes.open(Some(12), 0).unwrap();
         assert_eq!(again.0 & 0xfff, a.0 & 0xfff);
         assert_ne!(again, a);
         assert_eq!((lanes.find(a), lanes.find(again)), (None, Some(12)));
@@ -94,8 +105,8 @@ mod tests {
     #[test]
     fn the_table_is_bounded() {
         let mut lanes = LaneTable::new(0);
-        assert!((0..LANES_MAX).all(|owner| lanes.open(owner as u32, 0).is_some()));
-        assert_eq!(lanes.open(0, 0), None);
+        assert!((0..LANES_MAX).all(|owner| lanes.open(Some(owner as u32), 0).is_some()));
+        assert_eq!(lanes.open(None, 0), None);
         assert_eq!(lanes.find(LaneId(u32::MAX)), None);
     }
 }

@@ -27,6 +27,7 @@ mod incoming;
 mod joining;
 mod lanes;
 mod listing;
+mod moving;
 mod numbers;
 mod outgoing;
 mod receive;
@@ -81,6 +82,10 @@ pub(crate) struct Engine {
     lanes: LaneTable,
     /// Sessions and handshakes, by index.
     associations: Vec<Option<Association>>,
+    /// A lane for the next who knocks and is let in.
+    spare_lane: Option<LaneId>,
+    /// What a HELLO is answered; reused.
+    answer: Vec<u8>,
     /// Answers those who knock; `None` if this engine only calls.
     acceptor: Option<Acceptor>,
     /// Lent to the receive call that is under way.
@@ -346,9 +351,10 @@ impl Engine {
         now: Time,
         act: impl FnOnce(&mut driver::Driver, &mut Cx<'_>) -> T,
     ) -> Option<T> {
-        let Self { associations, pool, workers, outbox, random, tags, .. } = self;
+        let Self { associations, pool, workers, outbox, random, tags, config, .. } = self;
         let driver = associations.get_mut(index as usize)?.as_mut()?.driver()?;
-        let mut cx = Cx { now, pool, queue: workers.queue(), outbox, random, tags };
+        let identity = &config.identity;
+        let mut cx = Cx { now, pool, queue: workers.queue(), outbox, random, identity, tags };
         Some(act(driver, &mut cx))
     }
 
@@ -363,7 +369,13 @@ impl Engine {
     fn socket_report(&self, index: u32) -> SocketReport {
         let wire = self.associations.get(index as usize).and_then(Option::as_ref).map(Association::wire);
         let wire = wire.and_then(|at| self.wires.get(at)).and_then(Option::as_ref);
-        wire.map(|wire| wire.socket.counters().into()).unwrap_or_default()
+        let mut report: SocketReport = wire.map(|wire| wire.socket.counters().into()).unwrap_or_default();
+        if let Some(Association::Open(driver)) =
+            self.associations.get(index as usize).and_then(Option::as_ref)
+        {
+            report += driver.patience.former_sockets();
+        }
+        report
     }
 
     fn peers(&self) -> &Peers {
@@ -372,7 +384,7 @@ impl Engine {
 
     fn new_lane(&mut self, index: u32) -> Option<LaneId> {
         let random = self.random.number() as u32;
-        self.lanes.open(index, random)
+        self.lanes.open(Some(index), random)
     }
 }
 

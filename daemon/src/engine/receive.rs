@@ -54,8 +54,10 @@ impl Engine {
     fn distribute(&mut self, at: usize, batch: &RecvBatch, now: Time) {
         // Most buffers belong to one session: the last one found is asked first.
         let mut last: Option<(LaneId, u32)> = None;
+        let listening = self.wires[at].as_ref().is_some_and(|wire| wire.listening);
         for received in batch.iter() {
-            let arrival = Arrival { ecn: received.ecn };
+            let from = listening.then_some(received.from);
+            let arrival = Arrival { ecn: received.ecn, from };
             for datagram in received.datagrams() {
                 let Ok((header, _)) = Header::parse(datagram) else {
                     self.on_other(at, received.from, datagram, now);
@@ -113,8 +115,8 @@ impl Engine {
         let opening = |association: &Option<Association>| matches!(association, Some(Association::Opening(opening)) if opening.is_on(at));
         match Kind::of(datagram) {
             Ok(Kind::UnknownSession) => {
-                if UnknownSession::parse(datagram).is_ok() {
-                    self.on_unknown_session(at, now);
+                if let Ok(hint) = UnknownSession::parse(datagram) {
+                    self.on_unknown_session(at, hint, now);
                 }
             }
             _ => {

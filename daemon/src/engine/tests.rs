@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use udpx_proto::handshake::Credential;
 use udpx_proto::messages::IfExists;
-use udpx_proto::{Code, RatePolicy};
+use udpx_proto::{Code, DropReason, RatePolicy, RekeyLimits};
 use udpx_udp::Errno;
 use udpx_udp::testing::{Fault, FaultPlan, Recording, SendInjector};
 
@@ -52,6 +52,8 @@ impl Pair {
         let roots = vec![Root::inbox(rights, place)];
         let access = Access { key: client.public(), name: "client".into(), plain, by_command: false, roots };
         let config = |identity, listen, peers| EngineConfig {
+            sessions_max: usize::MAX,
+            rekey: RekeyLimits { packets: 3000, gap: Duration::ZERO, ..RekeyLimits::default() },
             identity,
             listen,
             peers,
@@ -185,6 +187,21 @@ fn vanishing() -> SendInjector {
             Fault::Vanish
         })
     })
+}
+
+#[test]
+fn secrets_are_replaced_while_data_flows() {
+    let pair = Pair::connect(recorded, false);
+    pair.check(64 << 20);
+    let text = String::new();
+    pair.sender.send(Command::Close { session: pair.session, code: Code::Done, text });
+    let stats = loop {
+        if let Some(Report::Ended { stats, .. }) = pair.sender.next(Duration::from_secs(10)).unwrap() {
+            break stats;
+        }
+    };
+    assert!(stats.rekeys >= 2, "{}", stats.rekeys);
+    assert!(stats.drops.iter().all(|(reason, _)| reason == DropReason::Duplicate), "{:?}", stats.drops);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use udpx_proto::Code;
-use udpx_proto::handshake::{Directory, Psk, PublicKey, TicketId};
+use udpx_proto::handshake::{Directory, Introduction, Psk, PublicKey, TicketId};
 use udpx_proto::messages::{IfExists, PutRequest};
 
 use super::Engine;
@@ -275,6 +275,10 @@ impl Directory for Door<'_> {
 
     fn ticket(&self, id: &TicketId) -> Option<Psk> {
         self.tickets.psk(id)
+    }
+
+    fn knows(&self, introduction: &Introduction) -> bool {
+        self.peers.knows(introduction)
     }
 
     fn plain_ok(&self, peer: &PublicKey) -> bool {

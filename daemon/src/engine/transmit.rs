@@ -111,7 +111,7 @@ impl Shipper {
 /// Seals a plan into the batch.
 fn seal(index: u32, driver: &Driver, wire: &mut Wire, plan: &Plan) -> Result<(), StreamId> {
     let segment = plan.segment() as u16;
-    let Some(mut slot) = wire.train(driver.to, segment) else { return Ok(()) };
+    let Some(mut slot) = wire.train(plan.to(), segment) else { return Ok(()) };
     let sealed = driver.session.seal(plan, &driver.sources, slot.buffer()).map_err(|fault| fault.0)?;
     driver.sources.check(plan.chunks())?;
     match slot.commit(sealed) {
@@ -141,7 +141,7 @@ fn gather_train<'a>(
     joints: &'a [Joint],
     gather: &mut GatherBatch<'a>,
 ) -> Result<(), StreamId> {
-    let Ok(mut slot) = gather.train(driver.to, ECT0, plan.segment() as u16) else { return Ok(()) };
+    let Ok(mut slot) = gather.train(plan.to(), ECT0, plan.segment() as u16) else { return Ok(()) };
     for (at, chunk) in plan.chunks().enumerate() {
         slot.push(&joints[at][if at == 0 { TAG } else { 0 }..]);
         slot.push(driver.sources.chunk(chunk).ok_or(chunk.stream)?);
@@ -166,6 +166,7 @@ impl Engine {
             Some(Association::HalfOpen(_)) | None => return now,
         }
         self.with_driver(index, now, |driver, cx| driver.serve(index, cx));
+        self.renew_wire(index, now);
         let now = self.transmit(index, now);
         // The cursors have moved: readers can go on.
         let ended = self.with_driver(index, now, |driver, cx| {

@@ -125,6 +125,8 @@ impl Host {
         };
         let (purpose, gives, place, only) = prepare(&config.offer)?;
         let engine = EngineHandle::start(EngineConfig {
+            sessions_max: usize::MAX,
+            rekey: udpx_proto::RekeyLimits::default(),
             identity: config.identity.clone(),
             listen: bind::plan(&given, config.port),
             // Nobody is known beforehand; to whoever has no ticket that is said without a name of a configuration.

@@ -7,6 +7,7 @@ use super::half_open::{HalfOpenTable, HelloHash};
 use super::identity::{Psk, PublicKey, StaticSecret, TicketId};
 use super::limit::ReplyLimiter;
 use super::mac::MacKey;
+use super::mutual::{Introduction, MutualKey};
 use super::noise::{Noise, Pattern};
 use super::params::ReplyPayload;
 use super::wire::{Hello, UnknownSession, foreign_hello, reply, write_cookie, write_versions};
@@ -33,6 +34,11 @@ pub trait Directory {
     /// The secret of an invitation; `None` if it is unknown. That of one which is spent or expired may be given for a
     /// while: whoever holds the secret can then be told so, in the session that it opens.
     fn ticket(&self, id: &TicketId) -> Option<Psk>;
+
+    /// Whether a HELLO was introduced by a peer that is known here. Asked under load only.
+    fn knows(&self, _introduction: &Introduction) -> bool {
+        false
+    }
 
     /// Whether this very peer may be offered unencrypted BULK packets; it takes `Params::plain_ok` too.
     fn plain_ok(&self, _peer: &PublicKey) -> bool {
@@ -73,7 +79,11 @@ pub struct Acceptor {
     cookie_key: MacKey,
     cookies: CookieJar,
     half_open: HalfOpenTable,
+    /// VERSIONS and UNKNOWN_SESSION; COOKIEs; handshakes under load, of strangers and of others.
     limiter: ReplyLimiter,
+    cookie_limiter: ReplyLimiter,
+    strangers: ReplyLimiter,
+    acquainted: ReplyLimiter,
     under_load: bool,
     #[cfg(feature = "testing")]
     null_cipher: bool,
@@ -89,7 +99,10 @@ impl Acceptor {
             config,
             cookies: CookieJar::new(now, rng),
             half_open: HalfOpenTable::default(),
-            limiter: ReplyLimiter::new(now),
+            limiter: ReplyLimiter::new(HINTS_A_SECOND, now),
+            cookie_limiter: ReplyLimiter::new(COOKIES_A_SECOND, now),
+            strangers: ReplyLimiter::new(STRANGERS_A_SECOND, now),
+            acquainted: ReplyLimiter::new(ACQUAINTED_A_SECOND, now),
             under_load: false,
             #[cfg(feature = "testing")]
             null_cipher: false,
@@ -172,9 +185,18 @@ impl Acceptor {
             out.extend_from_slice(reply);
             return Ok(Accept::Repeated);
         }
-        if self.demands_cookie() && !self.cookies.check(incoming.from, hello.cookie) {
-            write_cookie(out, &hello, &self.cookie_key, &self.cookies.bake(incoming.from));
-            return Ok(Accept::Cookie);
+        if self.demands_cookie() && !(is_known(&hello, directory) && self.acquainted.take(now)) {
+            if !self.cookies.check(incoming.from, hello.cookie) {
+                if !self.cookie_limiter.take(now) {
+                    return Err(HandshakeDrop::Busy);
+                }
+                write_cookie(out, &hello, &self.cookie_key, &self.cookies.bake(incoming.from));
+                return Ok(Accept::Cookie);
+            }
+            // Whoever has many addresses has many cookies.
+            if !self.strangers.take(now) {
+                return Err(HandshakeDrop::Busy);
+            }
         }
         let (established, reply) = self.establish(&hello, incoming.lane, directory, rng)?;
         self.half_open.insert(now, hash, reply);
@@ -243,6 +265,26 @@ impl core::fmt::Debug for Acceptor {
             .finish_non_exhaustive()
     }
 }
+
+/// Whether somebody known here has sent it, or recorded it: the handshake will tell.
+fn is_known(hello: &Hello<'_>, directory: &dyn Directory) -> bool {
+    let Some(introduction) = &hello.introduction else { return false };
+    match hello.prologue.pattern {
+        Pattern::Ikpsk1 => directory
+            .ticket(&hello.prologue.ticket)
+            .is_some_and(|secret| introduction.is_by(&MutualKey::of_ticket(&secret))),
+        Pattern::Ikpsk2 => directory.knows(introduction),
+    }
+}
+
+/// VERSIONS and UNKNOWN_SESSION together that are sent in a second.
+const HINTS_A_SECOND: u64 = 100;
+/// COOKIEs that are sent in a second.
+const COOKIES_A_SECOND: u64 = 10_000;
+/// Handshakes a second, under load, with those who are not known here: about a hundredth of a CPU.
+const STRANGERS_A_SECOND: u64 = 100;
+/// The same with those who are, before they have to bring cookies like anybody else.
+const ACQUAINTED_A_SECOND: u64 = 1000;
 
 /// What makes two HELLOs the same: all but the cookie and what follows from it.
 fn hash(hello: &Hello<'_>) -> HelloHash {

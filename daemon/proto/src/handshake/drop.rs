@@ -16,6 +16,7 @@ drop_reasons! {
         Ticket = "handshake-ticket", "A ticket that is not known here.";
         Noise = "handshake-noise", "The Noise message does not open: wrong keys, or damaged.";
         Params = "handshake-params", "The parameters do not decode or make no sense.";
+        Busy = "handshake-busy", "Under load, of somebody who is not known here.";
         Echo = "cookie-echo", "A COOKIE for another HELLO than the one last sent.";
         Cookies = "cookie-flood", "More COOKIEs than an honest acceptor sends.";
         SameVersion = "versions-same", "A VERSIONS reply that names the version which was asked for.";

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::identity::{Psk, PublicKey, StaticSecret, Ticket, TicketId};
 use super::mac::MacKey;
+use super::mutual::MutualKey;
 use super::noise::{Noise, Pattern, Prologue};
 use super::params::ReplyPayload;
 use super::wire::{HelloPacket, parse_cookie, parse_reply, parse_versions};
@@ -105,6 +106,11 @@ impl Initiator {
         let noise = Noise::initiator(&prologue, local, &remote, &psk, rng)
             .and_then(|mut noise| noise.write(&params.encode(), packet.noise_mut()).map(|()| noise))
             .map_err(|_| InitiateError::RemoteKey)?;
+        let key = match ticket {
+            None => MutualKey::new(local, &remote).ok_or(InitiateError::RemoteKey)?,
+            Some(_) => MutualKey::of_ticket(&psk),
+        };
+        packet.introduce(&prologue, &key);
         packet.sign(&hello_key);
         Ok(Self {
             noise: Some(noise),

@@ -2,14 +2,11 @@
 
 use crate::Time;
 
-/// Nanoseconds from one token to the next: a hundred a second.
-const TOKEN_NANOS: u64 = 10_000_000;
-
-/// Tokens saved up at most.
-const BURST: u64 = 100;
-
-/// A bucket of tokens for stateless replies (VERSIONS, UNKNOWN_SESSION) of one acceptor.
+/// A bucket of tokens for one kind of answer of one acceptor: so many a second, and as many saved up at most.
 pub(super) struct ReplyLimiter {
+    /// Nanoseconds from one token to the next.
+    token: u64,
+    burst: u64,
     /// What has been saved up, in nanoseconds, when it was last looked at.
     saved: u64,
     looked_at: Time,
@@ -17,16 +14,17 @@ pub(super) struct ReplyLimiter {
 
 impl ReplyLimiter {
     /// A full bucket.
-    pub(super) fn new(now: Time) -> Self {
-        Self { saved: BURST * TOKEN_NANOS, looked_at: now }
+    pub(super) fn new(a_second: u64, now: Time) -> Self {
+        let token = 1_000_000_000 / a_second;
+        Self { token, burst: a_second, saved: a_second * token, looked_at: now }
     }
 
     /// Takes a token, if there is one.
     pub(super) fn take(&mut self, now: Time) -> bool {
         let passed = now.as_nanos().saturating_sub(self.looked_at.as_nanos());
-        self.saved = self.saved.saturating_add(passed).min(BURST * TOKEN_NANOS);
+        self.saved = self.saved.saturating_add(passed).min(self.burst * self.token);
         self.looked_at = now;
-        let left = self.saved.checked_sub(TOKEN_NANOS);
+        let left = self.saved.checked_sub(self.token);
         self.saved = left.unwrap_or(self.saved);
         left.is_some()
     }
@@ -39,7 +37,8 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate() {
         let start = 5_000_000_000;
-        let mut limiter = ReplyLimiter::new(Time::from_nanos(start));
+        const BURST: u64 = 100;
+        let mut limiter = ReplyLimiter::new(BURST, Time::from_nanos(start));
         let granted = (0..1000).filter(|_| limiter.take(Time::from_nanos(start))).count();
         assert_eq!(granted as u64, BURST);
         // A second of 1000 attempts gives a hundred more.

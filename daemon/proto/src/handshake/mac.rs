@@ -28,6 +28,11 @@ impl MacKey {
         Self(blake3::derive_key("udpx v1 COOKIE", &responder.0))
     }
 
+    /// From a secret.
+    pub(super) fn derive(context: &str, secret: &[u8]) -> Self {
+        Self(blake3::derive_key(context, secret))
+    }
+
     /// A key of random bytes.
     pub(super) fn random(bytes: [u8; 32]) -> Self {
         Self(bytes)

@@ -29,8 +29,10 @@ mod identity;
 mod initiator;
 mod limit;
 mod mac;
+mod mutual;
 mod noise;
 mod params;
+pub(crate) mod rekey;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -40,6 +42,7 @@ pub use drop::HandshakeDrop;
 pub use first_packet::FirstPacket;
 pub use identity::{Psk, PublicKey, StaticSecret, Ticket, TicketId};
 pub use initiator::{Credential, InitiateError, Initiator, InitiatorConfig, Progress};
+pub use mutual::{Introduction, MutualKey};
 pub use params::{PARAMS_VERSION, Params};
 pub use wire::{HELLO_LEN, UnknownSession, is_hello};
 

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::HandshakeDrop;
 use super::identity::{Psk, PublicKey, StaticSecret, TicketId, private_key, public_of};
 use super::params::PAYLOAD_LEN;
+use super::rekey::Acquaintance;
 use crate::keys::SessionSecrets;
 use crate::{LaneId, Random};
 
@@ -97,7 +98,7 @@ impl Noise {
     ) -> Result<Self, snow::Error> {
         let bytes = prologue.encode();
         let pattern = prologue.pattern;
-        let state = builder(pattern, rng)?
+        let state = builder(pattern.name(), rng)?
             .local_private_key(local.as_bytes())?
             .remote_public_key(&remote.0)?
             .psk(pattern.id(), psk.as_bytes())?
@@ -114,7 +115,7 @@ impl Noise {
         rng: &mut dyn Random,
     ) -> Result<Self, snow::Error> {
         let bytes = prologue.encode();
-        let state = builder(prologue.pattern, rng)?
+        let state = builder(prologue.pattern.name(), rng)?
             .local_private_key(local.as_bytes())?
             .prologue(&bytes)?
             .build_responder()?;
@@ -150,22 +151,43 @@ impl Noise {
     }
 
     /// The secrets, once both messages have passed.
-    pub(super) fn finish(mut self) -> Option<SessionSecrets> {
-        if !self.state.is_handshake_finished() {
-            return None;
-        }
-        let hash = self.state.get_handshake_hash().try_into().ok()?;
-        let (from_initiator, from_responder) = self.state.dangerously_get_raw_split();
-        let (from_initiator, from_responder) =
-            (Zeroizing::new(from_initiator), Zeroizing::new(from_responder));
-        Some(SessionSecrets::new(*from_initiator, *from_responder, hash))
+    pub(super) fn finish(self) -> Option<SessionSecrets> {
+        finish(self.state)
     }
 }
 
-fn builder(pattern: Pattern, rng: &mut dyn Random) -> Result<Builder<'static>, snow::Error> {
+/// The secrets of a handshake whose messages have all passed.
+pub(super) fn finish(mut state: HandshakeState) -> Option<SessionSecrets> {
+    if !state.is_handshake_finished() {
+        return None;
+    }
+    let hash = state.get_handshake_hash().try_into().ok()?;
+    let (from_initiator, from_responder) = state.dangerously_get_raw_split();
+    let (from_initiator, from_responder) = (Zeroizing::new(from_initiator), Zeroizing::new(from_responder));
+    Some(SessionSecrets::new(*from_initiator, *from_responder, hash))
+}
+
+/// The pattern of key exchanges within a session, where each end knows the other.
+const REKEY: &str = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s";
+
+/// A key exchange within a session, to be built for either end.
+pub(super) fn rekey_builder<'a>(
+    known: &'a Acquaintance,
+    local: &'a StaticSecret,
+    prologue: &'a [u8],
+    rng: &mut dyn Random,
+) -> Result<Builder<'a>, snow::Error> {
+    builder(REKEY, rng)?
+        .local_private_key(local.as_bytes())?
+        .remote_public_key(&known.peer.0)?
+        .psk(0, known.secret.as_bytes())?
+        .prologue(prologue)
+}
+
+fn builder(name: &str, rng: &mut dyn Random) -> Result<Builder<'static>, snow::Error> {
     let mut ephemeral = Zeroizing::new([0; 32]);
     rng.fill(&mut *ephemeral);
-    Ok(Builder::with_resolver(pattern.name().parse()?, Box::new(Resolver { ephemeral })))
+    Ok(Builder::with_resolver(name.parse()?, Box::new(Resolver { ephemeral })))
 }
 
 /// Hands snow its primitives.

@@ -30,6 +30,7 @@ impl Random for Seeded {
 struct Book {
     psk: Option<(PublicKey, [u8; 32])>,
     ticket: Option<(TicketId, [u8; 32])>,
+    friends: Vec<MutualKey>,
 }
 
 impl Directory for Book {
@@ -39,6 +40,10 @@ impl Directory for Book {
 
     fn ticket(&self, id: &TicketId) -> Option<Psk> {
         self.ticket.filter(|(known, _)| known == id).map(|(_, secret)| Psk::new(secret))
+    }
+
+    fn knows(&self, introduction: &Introduction) -> bool {
+        self.friends.iter().any(|key| introduction.is_by(key))
     }
 }
 
@@ -165,7 +170,8 @@ fn with_and_without_a_shared_key() {
     assert_eq!(a.suite, Suite::Aes256Gcm);
     assert_eq!((a.peer_params, b.peer_params), (params(), params()));
     let psk = [5; 32];
-    let (a, b) = run(|alice| Book { psk: Some((alice, psk)), ticket: None }, Credential::Psk(Psk::new(psk)));
+    let (a, b) =
+        run(|alice| Book { psk: Some((alice, psk)), ..Book::default() }, Credential::Psk(Psk::new(psk)));
     assert_matching(&a, &b);
 }
 
@@ -173,7 +179,7 @@ fn with_and_without_a_shared_key() {
 fn by_ticket() {
     let (id, secret) = (TicketId([3; 16]), [9; 32]);
     let ticket = Ticket { id, secret: Psk::new(secret) };
-    let (a, b) = run(|_| Book { psk: None, ticket: Some((id, secret)) }, Credential::Ticket(ticket));
+    let (a, b) = run(|_| Book { ticket: Some((id, secret)), ..Book::default() }, Credential::Ticket(ticket));
     assert_matching(&a, &b);
     assert_eq!(b.ticket, Some(id));
 }
@@ -286,10 +292,11 @@ fn no_damaged_hello_opens_a_session() {
             let mut bad = good.clone();
             bad[position] ^= bit;
             assert!(matches!(pair.hello(1, &bad), Accept::Drop(_) | Accept::Versions), "{position}");
-            // And by someone who knows the public key. The cookie is the only part that may differ.
+            // And by someone who knows the public key. Only cookie and introduction may differ.
             key.sign(&mut bad);
             let accept = pair.hello(1, &bad);
-            let harmless = (32..48).contains(&position) || position >= good.len() - 16;
+            let harmless = [32..48, 208..224].iter().any(|part| part.contains(&position));
+            let harmless = harmless || position >= good.len() - 16;
             match accept {
                 Accept::Drop(_) | Accept::Versions => {}
                 Accept::Established(_) | Accept::Repeated if harmless => {}
@@ -414,6 +421,74 @@ fn many_new_sessions_are_load() {
     let initiator = pair.open(Credential::None);
     assert!(matches!(pair.hello(10_003, initiator.packet()), Accept::Established(_)));
     assert_eq!(pair.acceptor.recent(), 1);
+}
+
+#[test]
+fn who_is_known_is_let_in_whatever_the_load() {
+    let mut pair = Pair::new(14);
+    pair.acceptor.set_under_load(true);
+    // What the two share is the same from either side.
+    let keys = [PublicKey([9; 32]), pair.bob()];
+    pair.book.friends = keys.iter().filter_map(|key| MutualKey::new(&pair.alice, key)).collect();
+    for millis in 0..200 {
+        let mut initiator = pair.open(Credential::None);
+        let b = established(pair.hello(millis, initiator.packet()));
+        assert_matching(&done(initiator.handle(at(millis), &pair.out)), &b);
+    }
+    // Damaged or missing, an introduction is none, and its sender a stranger.
+    for (offset, byte) in [(0, 1), (15, 128)] {
+        let initiator = pair.open(Credential::None);
+        let mut packet = initiator.packet().to_vec();
+        packet[48 + MESSAGE_1_LEN + offset] ^= byte;
+        MacKey::hello(&pair.bob()).sign(&mut packet);
+        assert!(matches!(pair.hello(201, &packet), Accept::Cookie));
+        packet[48 + MESSAGE_1_LEN..][..16].fill(0);
+        MacKey::hello(&pair.bob()).sign(&mut packet);
+        assert!(matches!(pair.hello(201, &packet), Accept::Cookie));
+    }
+    // Even friends have their limit: then they are asked for cookies.
+    let accepts: Vec<Accept> = (0..2000)
+        .map(|_| {
+            let initiator = pair.open(Credential::None);
+            pair.hello(202, initiator.packet())
+        })
+        .collect();
+    let let_in = accepts.iter().filter(|accept| matches!(accept, Accept::Established(_))).count();
+    assert!((800..=1000).contains(&let_in), "{let_in}");
+}
+
+#[test]
+fn the_holder_of_a_ticket_is_let_in_whatever_the_load() {
+    let mut pair = Pair::new(15);
+    pair.acceptor.set_under_load(true);
+    let (id, secret) = (TicketId([7; 16]), [8; 32]);
+    pair.book.ticket = Some((id, secret));
+    let ticket = Ticket { id, secret: Psk::new(secret) };
+    let initiator = pair.open(Credential::Ticket(ticket.clone()));
+    assert!(matches!(pair.hello(0, initiator.packet()), Accept::Established(_)));
+    // Who has only seen its id on the way is not.
+    let initiator = pair.open(Credential::Ticket(Ticket { secret: Psk::new([1; 32]), ..ticket }));
+    assert!(matches!(pair.hello(1, initiator.packet()), Accept::Cookie));
+}
+
+#[test]
+fn strangers_with_cookies_get_a_hundred_handshakes_a_second_and_ten_thousand_cookies() {
+    let mut pair = Pair::new(16);
+    pair.acceptor.set_under_load(true);
+    let mut let_in = 0;
+    for port in 0..300 {
+        let mut initiator = pair.open(Credential::None);
+        assert!(matches!(pair.hello_from(0, initiator.packet(), address(port)), Accept::Cookie));
+        cookie_retry(&mut initiator, 0, &pair.out.clone());
+        match pair.hello_from(0, initiator.packet(), address(port)) {
+            Accept::Established(_) => let_in += 1,
+            accept => assert_eq!(dropped(&accept), HandshakeDrop::Busy),
+        }
+    }
+    assert_eq!(let_in, 100);
+    let initiator = pair.open(Credential::None);
+    let cookies = (0..12_000).filter(|_| matches!(pair.hello(1, initiator.packet()), Accept::Cookie)).count();
+    assert!((9_500..=10_000).contains(&cookies), "{cookies}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::HandshakeDrop;
 use super::cookie::{COOKIE_LEN, NO_COOKIE, mask};
 use super::identity::TicketId;
 use super::mac::{MAC_LEN, MacKey};
+use super::mutual::{INTRODUCTION_LEN, Introduction, MutualKey};
 use super::noise::{MESSAGE_1_LEN, MESSAGE_2_LEN, Pattern, Prologue};
 use crate::LaneId;
 use crate::wire::header::{Kind, VERSION};
@@ -30,7 +31,7 @@ struct Preamble {
     lane: U32,
 }
 
-/// A HELLO up to Noise message 1. Behind that stand zeros, and the MAC over everything before it.
+/// A HELLO up to Noise message 1. Behind that stand an introduction, zeros, and the MAC over everything before it.
 #[derive(Copy, Clone, Pod, Zeroable)]
 #[repr(C)]
 struct HelloHead {
@@ -91,7 +92,7 @@ const _: () = {
     assert!(size_of::<VersionsPacket>() == 28 && align_of::<VersionsPacket>() == 1);
     assert!(size_of::<UnknownSession>() == 16 && align_of::<UnknownSession>() == 1);
     assert!(MESSAGE_1_LEN == 160 && MESSAGE_2_LEN == 112 && REPLY_LEN == 136);
-    assert!(size_of::<HelloHead>() + MESSAGE_1_LEN + MAC_LEN <= HELLO_LEN);
+    assert!(size_of::<HelloHead>() + MESSAGE_1_LEN + INTRODUCTION_LEN + MAC_LEN <= HELLO_LEN);
     // No answer amplifies, whoever really sent the HELLO.
     assert!(REPLY_LEN <= HELLO_LEN && size_of::<CookiePacket>() <= HELLO_LEN);
 };
@@ -152,6 +153,13 @@ impl HelloPacket {
         &mut self.0[size_of::<HelloHead>()..][..MESSAGE_1_LEN]
     }
 
+    /// Says who sends it, once Noise message 1 stands.
+    pub(super) fn introduce(&mut self, prologue: &Prologue, key: &MutualKey) {
+        let (head, rest) = self.0.split_at_mut(size_of::<HelloHead>() + MESSAGE_1_LEN);
+        let introduction = key.introduce(prologue, &head[size_of::<HelloHead>()..]);
+        rest[..INTRODUCTION_LEN].copy_from_slice(&introduction);
+    }
+
     pub(super) fn set_cookie(&mut self, cookie: &[u8; COOKIE_LEN]) {
         self.0[size_of::<HelloHead>() - COOKIE_LEN..][..COOKIE_LEN].copy_from_slice(cookie);
     }
@@ -175,6 +183,7 @@ pub(super) struct Hello<'a> {
     pub(super) prologue: Prologue,
     pub(super) cookie: &'a [u8; COOKIE_LEN],
     pub(super) noise: &'a [u8],
+    pub(super) introduction: Option<Introduction>,
     pub(super) mac: &'a [u8; MAC_LEN],
 }
 
@@ -191,6 +200,7 @@ impl<'a> Hello<'a> {
             return Err(HandshakeDrop::Mac);
         }
         let (noise, rest) = datagram[size_of::<HelloHead>()..].split_at(MESSAGE_1_LEN);
+        let (introduction, rest) = rest.split_first_chunk().ok_or(HandshakeDrop::Length)?;
         let (padding, mac) = rest.split_last_chunk().ok_or(HandshakeDrop::Length)?;
         if head.reserved != [0; 3] || padding.iter().any(|&byte| byte != 0) {
             return Err(HandshakeDrop::Reserved);
@@ -202,7 +212,8 @@ impl<'a> Hello<'a> {
             return Err(HandshakeDrop::Ticket);
         }
         let prologue = Prologue { pattern, lane: LaneId(head.preamble.lane.get()), ticket };
-        Ok(Self { prologue, cookie: &head.cookie, noise, mac })
+        let introduction = Introduction::of(&prologue, noise, introduction);
+        Ok(Self { prologue, cookie: &head.cookie, noise, introduction, mac })
     }
 }
 

@@ -30,6 +30,10 @@ pub(super) struct SendKeys {
     pub(super) next: TrafficSecret,
     /// Secret of a new handshake, which the next epoch begins from instead.
     pub(super) staged: Option<TrafficSecret>,
+    /// One that waits until the peer is known to have it.
+    pub(super) held: Option<TrafficSecret>,
+    /// The present epoch began with such a secret, and nothing shows yet that the peer has followed.
+    pub(super) unsettled: bool,
     /// First packet number of the epoch, and when it began.
     pub(super) first: u64,
     pub(super) since: Time,
@@ -41,12 +45,23 @@ impl SendKeys {
     pub(super) fn new(mut secret: TrafficSecret, suite: Suite, now: Time) -> Self {
         let key = PacketKey::new(&secret, suite);
         secret.ratchet();
-        Self { epoch: 0, key, next: secret, staged: None, first: 0, since: now, acked: false }
+        Self {
+            epoch: 0,
+            key,
+            next: secret,
+            staged: None,
+            held: None,
+            unsettled: false,
+            first: 0,
+            since: now,
+            acked: false,
+        }
     }
 
     pub(super) fn update(&mut self, now: Time, next_number: u64, suite: Suite) {
         if let Some(staged) = self.staged.take() {
             self.next = staged;
+            self.unsettled = true;
         }
         self.key = PacketKey::new(&self.next, suite);
         self.next.ratchet();
@@ -75,7 +90,7 @@ impl ReceiveKeys {
         Self { epoch: 0, current, next: Fresh::new(secret, suite), staged: None, previous: None }
     }
 
-    /// Opens a packet of the next epoch, which may begin from a new handshake's secret, and goes there.
+    /// Opens a packet of the next epoch, and goes there; whether that began from a new handshake's secret.
     pub(super) fn open_next(
         &mut self,
         now: Time,
@@ -83,17 +98,19 @@ impl ReceiveKeys {
         out: &mut [u8],
         limit: u64,
         suite: Suite,
-    ) -> Result<(), OpenError> {
+    ) -> Result<bool, OpenError> {
+        let mut renewed = false;
         if let Err(error) = self.next.opening.open(packet, out, limit) {
             self.staged.as_mut().ok_or(error)?.opening.open(packet, out, limit)?;
             if let Some(staged) = self.staged.take() {
                 self.next = staged;
+                renewed = true;
             }
         }
         let next = self.next.take_next(suite);
         self.previous = Some((core::mem::replace(&mut self.current, next), now));
         self.epoch = self.epoch.wrapping_add(1);
-        Ok(())
+        Ok(renewed)
     }
 }
 

@@ -126,7 +126,15 @@ impl LaneKeys {
         let receive = &mut self.receive;
         match epoch.wrapping_sub(receive.epoch as u8) {
             0 => receive.current.open(&packet, out, limit),
-            1 => receive.open_next(now, &packet, out, limit, self.suite),
+            1 => {
+                if receive.open_next(now, &packet, out, limit, self.suite)?
+                    && let Some(held) = self.send.held.take()
+                {
+                    // The peer has the new secrets: it can be sent to under them.
+                    self.send.staged = Some(held);
+                }
+                Ok(())
+            }
             u8::MAX => match &mut receive.previous {
                 Some((key, _)) => key.open(&packet, out, limit),
                 None => Err(OpenError::UnknownEpoch),
@@ -155,11 +163,20 @@ impl LaneKeys {
     /// full or old, and the peer is known to have reached it.
     #[must_use]
     pub fn should_update(&self, now: Time, next_number: u64) -> bool {
+        self.send.acked && self.is_due(now, next_number)
+    }
+
+    /// Whether something has to be acknowledged before the keys can go on: whoever only receives has to ask for it.
+    #[must_use]
+    pub fn wants_ack(&self, now: Time, next_number: u64) -> bool {
+        !self.send.acked && (self.send.unsettled || self.is_due(now, next_number))
+    }
+
+    fn is_due(&self, now: Time, next_number: u64) -> bool {
         let send = &self.send;
-        let due = next_number.saturating_sub(send.first) >= self.limits.packets
+        next_number.saturating_sub(send.first) >= self.limits.packets
             || now >= send.since + self.limits.age
-            || send.staged.is_some();
-        send.acked && due
+            || send.staged.is_some()
     }
 
     /// Begins the next sending epoch with packet `next_number`. To be called between trains, when
@@ -173,6 +190,7 @@ impl LaneKeys {
     /// does not show that the peer has the epoch's key.
     pub fn on_acked(&mut self, number: u64) {
         self.send.acked |= number >= self.send.first;
+        self.send.unsettled &= !self.send.acked;
     }
 
     /// Secrets of a new handshake of the same session, for receiving: the peer's next epoch may begin
@@ -183,11 +201,22 @@ impl LaneKeys {
         self.receive.staged = Some(Fresh::new(secret, self.suite));
     }
 
-    /// Secrets of a new handshake, for sending: the next epoch begins from them and is due at once. The
-    /// initiator may do this when it has the REPLY; the responder only when a packet has shown that the
-    /// initiator has it, see [`staged_receive`](Self::staged_receive).
+    /// Secrets of a new handshake, for sending: the next epoch begins from them and is due at once. For the
+    /// initiator, which has the answer.
     pub fn stage_send(&mut self, secrets: &SessionSecrets, role: Role) {
         self.send.staged = Some(secrets.traffic(role, self.lane_index));
+    }
+
+    /// The same for the responder: the next epoch begins from them as soon as a packet of the initiator's has opened
+    /// under them, and so has shown that it has the answer.
+    pub fn stage_send_later(&mut self, secrets: &SessionSecrets, role: Role) {
+        self.send.held = Some(secrets.traffic(role, self.lane_index));
+    }
+
+    /// Whether the peer is known to have followed the last new secrets that something was sealed under.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.send.unsettled
     }
 
     /// Whether secrets given to [`stage_receive`](Self::stage_receive) still wait for the peer's first

@@ -28,5 +28,6 @@ mod tests;
 pub use epochs::OpenError;
 pub use lane::{EpochLimits, LaneKeys};
 pub use plain::PLAIN_HEADER;
+pub(crate) use schedule::RekeySecret;
 pub use schedule::{Role, SessionSecrets};
 pub use suite::{Suite, TAG_LEN};

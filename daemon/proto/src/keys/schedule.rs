@@ -47,6 +47,13 @@ impl SessionSecrets {
         &self.handshake_hash
     }
 
+    /// What the next key exchange of this session is bound to.
+    pub(crate) fn rekey(&self) -> RekeySecret {
+        let mut out = RekeySecret([0; 32]);
+        expand(&self.from_initiator, &[b"udpx rekey", &self.handshake_hash], &mut out.0);
+        out
+    }
+
     /// The secret of epoch 0 of what `sender` sends on lane number `lane_index`.
     pub(super) fn traffic(&self, sender: Role, lane_index: u16) -> TrafficSecret {
         let (secret, direction) = match sender {
@@ -63,6 +70,22 @@ impl SessionSecrets {
 impl core::fmt::Debug for SessionSecrets {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("SessionSecrets").finish_non_exhaustive()
+    }
+}
+
+/// The pre-shared key of a session's next key exchange. Erased when dropped.
+#[derive(Zeroize, ZeroizeOnDrop, PartialEq, Eq)]
+pub(crate) struct RekeySecret([u8; 32]);
+
+impl RekeySecret {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl core::fmt::Debug for RekeySecret {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("RekeySecret(..)")
     }
 }
 

@@ -340,3 +340,33 @@ fn secrets_are_erased() {
     );
     assert_eq!(format!("{secrets:?}"), "SessionSecrets { .. }");
 }
+
+#[test]
+fn new_secrets_shut_out_whoever_has_the_old_ones() {
+    for &suite in SUITES {
+        let (mut left, mut right) = pair(suite, 0);
+        let (mut left_spy, mut right_spy) = pair(suite, 0);
+        left.stage_receive(&secrets(2), Role::Initiator);
+        left.stage_send(&secrets(2), Role::Initiator);
+        right.stage_receive(&secrets(2), Role::Responder);
+        right.stage_send_later(&secrets(2), Role::Responder);
+        // The responder waits until the initiator shows that it has them.
+        right.on_acked(0);
+        assert!(!right.should_update(at(1), 1));
+        next_epoch(&mut left, at(1), 1);
+        assert!(!left.is_settled() && left.wants_ack(at(1), 1));
+        let packet = seal(&left, 1);
+        assert_eq!(open(&mut right, at(1), &packet), Ok(()));
+        assert_eq!(open(&mut right_spy, at(1), &packet), Err(OpenError::Authentication));
+        left.on_acked(1);
+        assert!(left.is_settled());
+        assert!(right.should_update(at(1), 1));
+        right.update_send(at(1), 1);
+        let packet = seal(&right, 1);
+        assert_eq!(open(&mut left, at(1), &packet), Ok(()));
+        assert_eq!(open(&mut left_spy, at(1), &packet), Err(OpenError::Authentication));
+        // And from there the ratchet goes on.
+        next_epoch(&mut left, at(200), 9);
+        assert_eq!(open(&mut right, at(200), &seal(&left, 9)), Ok(()));
+    }
+}

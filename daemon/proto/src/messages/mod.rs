@@ -73,6 +73,25 @@ pub struct RateLimit {
     pub bps: Option<u64>,
 }
 
+/// "Let us exchange keys anew": Noise message 1 of PROTOCOL.md 8.5.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RekeyRequest {
+    /// The message.
+    pub noise: Vec<u8>,
+}
+
+/// The answer to [`RekeyRequest`]: Noise message 2.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RekeyAnswer {
+    /// The message.
+    pub noise: Vec<u8>,
+}
+
+impl Message {
+    /// Type of [`RekeyRequest`].
+    pub(crate) const REKEY_REQUEST: u16 = 4;
+}
+
 macro_rules! messages {
     ($($kind:literal $name:ident($body:ty) $doc:literal;)*) => {
         /// A message of stream 0.
@@ -120,6 +139,8 @@ messages! {
     1 Unsupported(Unsupported) "The peer did not know a message of ours.";
     2 LaneOffer(LaneOffer) "Another lane.";
     3 RateLimit(RateLimit) "Send no faster than this.";
+    4 RekeyRequest(RekeyRequest) "Keys: let us exchange them anew.";
+    5 RekeyAnswer(RekeyAnswer) "Keys: here is my part.";
     16 PutRequest(PutRequest) "Transfer: may I write this file?";
     17 PutAccepted(PutAccepted) "Transfer: yes; it will be called so.";
     18 Subtrees(Subtrees) "Transfer: digests of subtrees that were sent.";

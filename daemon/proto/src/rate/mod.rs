@@ -183,6 +183,14 @@ impl RateControl {
         }
     }
 
+    /// The path is another one: a rate that searches begins to search.
+    pub fn forget_path(&mut self, datagram: u16, rtt: u64, now: Time) {
+        (self.datagram, self.rtt) = (datagram, rtt);
+        if let Controller::Adaptive(a) = &mut self.policy {
+            **a = Adaptive::new(a.policy(), datagram, rtt, None, now);
+        }
+    }
+
     /// What to remember of the path.
     #[must_use]
     pub fn hint(&self) -> Option<RateHint> {

@@ -64,6 +64,11 @@ impl Numbers {
         self.ring.check(number)
     }
 
+    /// Whether a number is above all that were received.
+    pub(crate) fn is_newest(&self, number: u64) -> bool {
+        self.ring.highest().is_none_or(|highest| number > highest)
+    }
+
     /// An authentic packet whose content was taken.
     pub(crate) fn on_received(&mut self, now: Time, number: u64, ecn: u8, eliciting: bool) {
         let expected = self.ring.highest().map_or(0, |h| h + 1);

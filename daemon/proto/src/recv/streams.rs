@@ -90,6 +90,11 @@ impl RecvStreams {
         self.slots.get(id.slot())?.stream.as_deref().filter(|s| s.id == id)
     }
 
+    /// Some stream is not finished.
+    pub(crate) fn any(&self) -> bool {
+        self.slots.iter().any(|slot| slot.stream.is_some())
+    }
+
     pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut RecvStream> {
         self.slots.get_mut(id.slot())?.stream.as_deref_mut().filter(|s| s.id == id)
     }

@@ -1,5 +1,7 @@
 //! The plan of one train: headers and the chunks of files that belong behind them, never payload.
 
+use core::net::SocketAddr;
+
 use crate::StreamId;
 use crate::wire::TAG;
 use crate::wire::bulk::BulkPrefix;
@@ -35,6 +37,7 @@ pub enum PlanKind {
 pub struct Plan {
     pub(crate) kind: PlanKind,
     pub(crate) lane: u8,
+    pub(crate) to: Option<SocketAddr>,
     /// Bulk: the prefixes of the packets, in order, with the stream data they carry.
     pub(crate) bulk: Vec<(BulkPrefix, ChunkRef)>,
     /// Mixed: the header, and the plaintext of the frames.
@@ -75,6 +78,12 @@ impl Plan {
     #[must_use]
     pub fn lane(&self) -> usize {
         usize::from(self.lane)
+    }
+
+    /// Where it goes, on a socket that is not connected.
+    #[must_use]
+    pub fn to(&self) -> Option<SocketAddr> {
+        self.to
     }
 
     /// Packets.

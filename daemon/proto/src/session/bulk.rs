@@ -111,6 +111,7 @@ impl Session {
             app_limited: self.send.delivered < self.send.app_limited,
         });
         let Some(stream) = self.send.streams.get_mut(id) else { return false };
+        plan.to = lane.path.address();
         let epoch = lane.keys.send_epoch();
         let mut next = Some(first);
         let (mut wire_bytes, mut payload_bytes) = (0u64, 0u64);
@@ -175,12 +176,15 @@ impl Session {
         self.stats.in_flight_max = self.stats.in_flight_max.max(self.send.in_flight);
     }
 
-    /// Begins a new key epoch on a lane, if one is due.
+    /// Begins a new key epoch on a lane, if one is due, or sees to it that it can begin.
     pub(super) fn update_keys(&mut self, now: Time, index: usize) {
         let lane = &mut self.lanes[index];
         let next = lane.sent.next();
         if lane.keys.should_update(now, next) {
             lane.keys.update_send(now, next);
+        }
+        if self.confirmed && lane.usable && lane.in_flight == 0 && lane.keys.wants_ack(now, next) {
+            lane.probe_due = true;
         }
     }
 

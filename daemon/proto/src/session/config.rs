@@ -1,5 +1,6 @@
 //! What a driver tells and hears of a session.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::Message;
@@ -25,6 +26,12 @@ pub struct SessionConfig {
     pub lanes_max: u8,
     /// The handshake's round trip, or a guess.
     pub initial_rtt: Duration,
+    /// Where the peer is, on a socket that is not connected. Only such a session follows a peer that moves.
+    pub peer_address: Option<SocketAddr>,
+    /// When its secrets are replaced.
+    pub rekey: RekeyLimits,
+    /// Makes the challenges of new addresses unpredictable.
+    pub path_secret: PathSecret,
     /// Number of the first packet sent on each lane; a test starts near 2^32.
     #[cfg(feature = "testing")]
     pub first_number: u64,
@@ -44,6 +51,9 @@ impl Default for SessionConfig {
             staging_budget: 64 << 20,
             lanes_max: 4,
             initial_rtt: Duration::from_millis(100),
+            peer_address: None,
+            rekey: RekeyLimits::default(),
+            path_secret: PathSecret([0; 32]),
             #[cfg(feature = "testing")]
             first_number: 0,
             #[cfg(feature = "testing")]
@@ -52,11 +62,41 @@ impl Default for SessionConfig {
     }
 }
 
+/// When a session's secrets are replaced by those of a new key exchange.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct RekeyLimits {
+    /// Age of secrets at which the initiator begins an exchange.
+    pub age: Duration,
+    /// Packets of both directions and all lanes at which it does.
+    pub packets: u64,
+    /// Least age of secrets at which a responder takes part: an exchange costs what a handshake costs.
+    pub gap: Duration,
+}
+
+impl Default for RekeyLimits {
+    fn default() -> Self {
+        Self { age: Duration::from_secs(3600), packets: 1 << 32, gap: Duration::from_secs(10) }
+    }
+}
+
+/// Random bytes that nobody else knows, not even the peer: a peer that could guess them could have packets sent to an
+/// address which is not its own.
+#[derive(Copy, Clone)]
+pub struct PathSecret(pub [u8; 32]);
+
+impl core::fmt::Debug for PathSecret {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("PathSecret(..)")
+    }
+}
+
 /// What the driver knows of a datagram beside its bytes.
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Arrival {
     /// The two ECN bits of the IP header.
     pub ecn: u8,
+    /// Where it came from, on a socket that is not connected.
+    pub from: Option<SocketAddr>,
 }
 
 /// A stream to send.
@@ -143,6 +183,17 @@ pub enum Event {
         /// Index of the lane.
         index: u8,
     },
+    /// The session's secrets are old: [`super::Session::rekey`] begins to replace them.
+    RekeyDue,
+    /// The peer wants to replace them: [`super::Session::answer_rekey`] does its part.
+    RekeyAsked,
+    /// The peer was found at another address, and packets of a lane go there from now on.
+    Moved {
+        /// Index of the lane.
+        lane: u8,
+        /// The address.
+        to: SocketAddr,
+    },
     /// The peer closed the session.
     Closed {
         /// A [`crate::Code`] number.
@@ -219,6 +270,8 @@ pub struct SessionStats {
     pub sacks_received: u64,
     /// Probe time-outs.
     pub probe_timeouts: u64,
+    /// Key exchanges that replaced the session's secrets.
+    pub rekeys: u64,
     /// Packets without data that were sent: the control row.
     pub control: StreamStats,
     /// Bytes in flight now.

@@ -29,7 +29,8 @@ impl Session {
             // Nothing goes to an address that may be a stranger's, before its owner has shown the keys.
             SessionState::Open if self.role == Role::Responder && !self.confirmed => false,
             SessionState::Open => {
-                (0..self.lanes.len()).any(|lane| self.plan_frames(now, lane, plan))
+                (0..self.lanes.len()).any(|lane| self.plan_challenge(now, lane, plan))
+                    || (0..self.lanes.len()).any(|lane| self.plan_frames(now, lane, plan))
                     || (0..self.lanes.len()).any(|lane| self.plan_probe(now, lane, plan))
                     || self.plan_bulk(now, plan)
             }
@@ -323,7 +324,7 @@ impl Session {
     }
 
     /// Numbers and records a MIXED datagram whose frames stand in `plan`.
-    fn seal_mixed(
+    pub(super) fn seal_mixed(
         &mut self,
         now: Time,
         index: usize,
@@ -357,6 +358,7 @@ impl Session {
             carried,
             state: State::InFlight,
         });
+        plan.to = lane.path.address();
         plan.header = Some(Header::new(Kind::Mixed, lane.keys.send_epoch(), lane.remote, number));
         let mut eliciting = 0;
         if carried != Carried::Silent {

@@ -9,16 +9,18 @@ mod bulk;
 mod config;
 mod frames;
 mod invariants;
+mod moving;
 mod receive;
 mod records;
+mod rekeying;
 mod seal;
 mod timers;
 
 use std::collections::VecDeque;
 
 pub use config::{
-    Arrival, Event, OpenStream, RateHint, RatePolicy, SendError, SessionConfig, SessionStats, SourceFault,
-    StreamLimit, StreamProgress, StreamStats,
+    Arrival, Event, OpenStream, PathSecret, RateHint, RatePolicy, RekeyLimits, SendError, SessionConfig,
+    SessionStats, SourceFault, StreamLimit, StreamProgress, StreamStats,
 };
 
 use crate::drop_reason::DropCounters;
@@ -26,8 +28,9 @@ use crate::handshake::Established;
 use crate::ids::{LaneId, StreamId};
 use crate::keys::{LaneKeys, Role, SessionSecrets, Suite};
 use crate::lane::Lane;
-use crate::limits::LANES_MAX;
+use crate::limits::{LANES_MAX, PACKETS_TRACKED_MAX};
 use crate::messages::{LaneOffer, Message};
+use crate::path::Path;
 use crate::rate::RateControl;
 use crate::recv::control::ControlRecv;
 use crate::recv::credit::Credit;
@@ -40,6 +43,7 @@ use crate::send::trains::Trains;
 use crate::time::Time;
 use crate::trace::TraceSink;
 use crate::wire::sack::SackBuilder;
+use rekeying::Rekeying;
 
 /// One session. See the crate's documentation for the contract of its driver.
 #[derive(Debug)]
@@ -50,6 +54,7 @@ pub struct Session {
     spare_keys: VecDeque<LaneKeys>,
     role: Role,
     suite: Suite,
+    rekeying: Rekeying,
     state: State,
     /// A packet of the peer has opened.
     confirmed: bool,
@@ -63,6 +68,10 @@ pub struct Session {
     pings: VecDeque<Vec<u8>>,
     pongs: VecDeque<Vec<u8>>,
     last_heard: Time,
+    /// Challenges of new addresses so far.
+    challenges: u64,
+    /// How often data was asked for since some came, and how much had come by then.
+    asked: (u32, u64),
     /// Plaintext of a packet being received.
     scratch: Vec<u8>,
     stats: SessionStats,
@@ -129,7 +138,8 @@ impl Session {
     /// [`Event::Confirmed`]: it must have no visible effect before.
     #[must_use]
     pub fn new(config: SessionConfig, established: Established, now: Time) -> Self {
-        let Established { secrets, role, suite, local_lane, remote_lane, peer_params, .. } = established;
+        let Established { secrets, role, peer, suite, local_lane, remote_lane, peer_params, .. } =
+            established;
         let rtt = config.initial_rtt;
         let datagram = crate::limits::DATAGRAM_MIN;
         let rate = RateControl::new(config.policy, datagram, rtt.as_nanos() as u64, config.hint, now);
@@ -138,6 +148,7 @@ impl Session {
             spare_keys: lane_keys(&config, (&secrets, role, suite), peer_params.lanes_max, now),
             role,
             suite,
+            rekeying: Rekeying::new(peer, &secrets, now),
             state: State::Open,
             confirmed: false,
             lanes: Vec::with_capacity(LANES_MAX),
@@ -173,6 +184,8 @@ impl Session {
             pings: VecDeque::new(),
             pongs: VecDeque::new(),
             last_heard: now,
+            challenges: 0,
+            asked: (0, 0),
             scratch: vec![0; usize::from(u16::MAX)],
             stats: SessionStats::default(),
             trace: None,
@@ -188,8 +201,10 @@ impl Session {
         // Every way to a lane checks that keys are left.
         let Some(keys) = self.spare_keys.pop_front() else { return };
         let mtu = Mtu::new(self.config.ip_mtu_max, self.config.ip_headers);
+        // A further lane is where the first one is, until it shows something else.
+        let path = Path::new(self.lanes.first().map_or(self.config.peer_address, |lane| lane.path.address()));
         #[cfg_attr(not(feature = "testing"), expect(unused_mut, reason = "tests set the first number"))]
-        let mut lane = Lane::new(ids, keys, mtu, self.config.initial_rtt, now);
+        let mut lane = Lane::new(ids, path, keys, mtu, self.config.initial_rtt, now);
         #[cfg(feature = "testing")]
         lane.sent.start_at(self.config.first_number);
         self.lanes.push(lane);
@@ -427,6 +442,17 @@ impl Session {
             lane.mtu.on_too_big(size);
             self.send.rate.set_datagram(lane.mtu.current());
         }
+    }
+
+    /// Whether packet `number` was sent, not long ago, with that lane id of the peer's in it: who says something of another
+    /// one has not seen our packets.
+    #[must_use]
+    pub fn has_sent(&self, lane: LaneId, number: u64) -> bool {
+        let lately = |lane: &Lane| {
+            let next = lane.sent.next();
+            (next.saturating_sub(PACKETS_TRACKED_MAX as u64)..next).contains(&number)
+        };
+        self.lanes.iter().find(|l| l.remote == lane).is_some_and(lately)
     }
 
     /// Whether bulk data goes authenticated but not encrypted.

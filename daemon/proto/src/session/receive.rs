@@ -60,6 +60,7 @@ impl Session {
     /// Ends a batch of datagrams: what the batch completed is looked at once.
     pub fn end_of_batch(&mut self, now: Time) {
         self.measure_receiving(now);
+        self.look_at_secrets(now);
         self.check_invariants();
     }
 
@@ -175,6 +176,9 @@ impl Session {
                 return Err(reason);
             }
         }
+        if kind == Kind::Bulk {
+            self.on_opened(now, arrival, lane_index, header, datagram.len());
+        }
         self.on_authentic(lane_index);
         let done = self.finish_incoming(bulk.stream);
         let numbers = &mut self.lanes[lane_index].numbers;
@@ -287,6 +291,7 @@ impl Session {
             .open(now, header.epoch, header.number(), aad, sealed, &mut plaintext[..len])
             .map_err(|_| DropReason::BadTag);
         let result = opened.and_then(|()| {
+            self.on_opened(now, arrival, lane_index, header, datagram.len());
             self.on_authentic(lane_index);
             let mut batch = Batch {
                 now,
@@ -405,7 +410,7 @@ impl Session {
                     responses.push(token);
                 }
             }
-            Frame::PathResponse(_) => {}
+            Frame::PathResponse(token) => self.on_path_response(now, token),
             Frame::Close { code, text } => {
                 if self.is_open() {
                     let text = String::from_utf8_lossy(text).into_owned();
@@ -482,7 +487,14 @@ impl Session {
             };
             match Message::decode(&envelope, &body) {
                 Ok(Message::LaneOffer(offer)) => self.on_lane_offer(now, &offer),
-                Ok(message) => self.events.push_back(Event::Message(message)),
+                Ok(Message::RekeyRequest(request)) => self.on_rekey_request(now, request),
+                Ok(Message::RekeyAnswer(answer)) => self.on_rekey_answer(now, &answer),
+                Ok(message) => {
+                    if let Message::Unsupported(what) = &message {
+                        self.on_unsupported(what);
+                    }
+                    self.events.push_back(Event::Message(message));
+                }
                 Err(DecodeError::Unsupported(what)) => {
                     // A full queue means that the peer does not read: then it need not know.
                     let _ = self.send_message(&Message::Unsupported(what));

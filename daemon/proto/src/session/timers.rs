@@ -18,7 +18,7 @@ impl Session {
             State::Closing { next, until, .. } => return Some(next.min(until)),
             State::Open => self.last_heard + IDLE_TIMEOUT,
         };
-        let mut deadline = open.min(self.keep_alive_at());
+        let mut deadline = open.min(self.keep_alive_at()).min(self.ask_at());
         if let Some(Blocked::Paced(at)) = self.bulk_blocked(now) {
             deadline = deadline.min(at);
         }
@@ -27,7 +27,8 @@ impl Session {
             let loss = lane.loss.next_deadline(&lane.rtt);
             let keys = lane.keys.next_deadline(Duration::from_nanos(lane.rtt.pto()));
             let probe = self.needs_probe(lane.in_flight).then(|| lane.pto_at());
-            for at in [sack, loss, keys, probe].into_iter().flatten() {
+            let challenge = lane.path.challenge_at();
+            for at in [sack, loss, keys, probe, challenge].into_iter().flatten() {
                 deadline = deadline.min(at);
             }
         }
@@ -97,6 +98,10 @@ impl Session {
         if now >= self.keep_alive_at() {
             self.lanes[0].probe_due = true;
         }
+        if now >= self.ask_at() {
+            self.ask();
+        }
+        self.look_at_secrets(now);
         self.check_invariants();
     }
 }

@@ -1,10 +1,14 @@
 //! For tests and benches: a simulated network, and two sessions driven over it in virtual time.
 
 pub mod crowd;
+mod hosts;
+mod nat;
 pub mod net;
 mod pair;
 mod pattern;
 
+pub use hosts::{DOUBT, Host, Hosts};
+pub use nat::Nat;
 use pair::drain_events;
 pub use pair::{Delivered, End, Pair, PairConfig, Tap};
 pub use pattern::{Pattern, PatternSource, VerifyingSink};

@@ -6,6 +6,7 @@ use core::time::Duration;
 use std::collections::HashMap;
 
 use super::SimRandom;
+use super::nat::Nat;
 use super::net::{LaneSpec, Network, Side, SimRng};
 use super::pattern::{Pattern, PatternSource, VerifyingSink};
 use crate::handshake::{
@@ -35,6 +36,11 @@ pub struct PairConfig {
 /// One end.
 #[derive(Debug)]
 pub struct End {
+    /// The key of its handshake.
+    pub secret: StaticSecret,
+    /// It leaves what concerns new secrets to the test.
+    pub knows_no_rekey: bool,
+    random: SimRandom,
     /// The session.
     pub session: Session,
     /// Where its incoming data goes.
@@ -78,6 +84,8 @@ pub struct Pair {
     plan: Plan,
     out: Vec<u8>,
     write_delay: Duration,
+    /// Stands before A, if B is to see addresses.
+    pub nat: Option<Nat>,
     /// Called with every sealed packet before it enters the network: sender, bytes.
     pub tap: Option<Box<Tap>>,
 }
@@ -85,7 +93,8 @@ pub struct Pair {
 /// Sees a sealed packet and who sent it.
 pub type Tap = dyn FnMut(Side, &[u8]);
 
-struct NoSecrets;
+/// Peers that share nothing.
+pub(super) struct NoSecrets;
 
 impl Directory for NoSecrets {
     fn psk(&self, _: &PublicKey) -> Option<Psk> {
@@ -98,8 +107,11 @@ impl Directory for NoSecrets {
 }
 
 /// Runs a handshake in memory.
-fn handshake(config: &PairConfig, rng: &mut SimRandom) -> (Established, Established) {
-    let (a, b) = (StaticSecret::generate(rng), StaticSecret::generate(rng));
+fn handshake(
+    config: &PairConfig,
+    (a, b): (&StaticSecret, &StaticSecret),
+    rng: &mut SimRandom,
+) -> (Established, Established) {
     let params = Params {
         version: 1,
         plain_ok: config.session.plain,
@@ -111,14 +123,15 @@ fn handshake(config: &PairConfig, rng: &mut SimRandom) -> (Established, Establis
     };
     let now = Time::ZERO;
     let initiate = InitiatorConfig {
-        local: &a,
+        local: a,
         remote: b.public(),
         credential: Credential::None,
         params: params.clone(),
         lane: LaneId(1),
     };
     let mut initiator = Initiator::new(initiate, now, rng).expect("a generated key is usable");
-    let mut acceptor = Acceptor::new(AcceptorConfig { local: b, params, cookie_threshold: 64 }, now, rng);
+    let mut acceptor =
+        Acceptor::new(AcceptorConfig { local: b.clone(), params, cookie_threshold: 64 }, now, rng);
     if config.null_cipher {
         acceptor = acceptor.with_null_cipher();
     }
@@ -138,9 +151,12 @@ fn handshake(config: &PairConfig, rng: &mut SimRandom) -> (Established, Establis
 /// The two ends just after the handshake, before a lane more than the first is offered.
 pub(super) fn ends(config: &PairConfig, now: Time) -> (End, End) {
     let mut rng = SimRandom(SimRng::new(config.seed));
-    let (a, b) = handshake(config, &mut rng);
-    let end = |established| End::new(Session::new(config.session, established, now));
-    let (mut a, b) = (end(a), end(b));
+    let secrets = (StaticSecret::generate(&mut rng), StaticSecret::generate(&mut rng));
+    let (a, b) = handshake(config, (&secrets.0, &secrets.1), &mut rng);
+    // The initiator's sockets are connected.
+    let connected = SessionConfig { peer_address: None, ..config.session };
+    let mut a = End::new(Session::new(connected, a, now), secrets.0);
+    let b = End::new(Session::new(config.session, b, now), secrets.1);
     for lane in 1..config.lanes.len() {
         a.session.offer_lane(LaneId(100 + lane as u32)).expect("few lanes");
     }
@@ -148,8 +164,11 @@ pub(super) fn ends(config: &PairConfig, now: Time) -> (End, End) {
 }
 
 impl End {
-    fn new(session: Session) -> Self {
+    pub(super) fn new(session: Session, secret: StaticSecret) -> Self {
         Self {
+            random: SimRandom(SimRng::new(u64::from(secret.public().0[0]))),
+            secret,
+            knows_no_rekey: false,
             session,
             sink: VerifyingSink::default(),
             files: HashMap::new(),
@@ -180,6 +199,7 @@ impl Pair {
             plan: Plan::new(),
             out: vec![0; 1 << 16],
             write_delay: config.write_delay,
+            nat: None,
             tap: None,
         }
     }
@@ -255,7 +275,11 @@ impl Pair {
                 if let Some(tap) = &mut self.tap {
                     tap(side, packet);
                 }
-                self.net.send(self.now, side, self.plan.lane(), packet, 2);
+                let lane = self.plan.lane();
+                if let Some(nat) = &mut self.nat {
+                    nat.on_sent(side, lane, packet, self.plan.to());
+                }
+                self.net.send(self.now, side, lane, packet, 2);
             }
         }
     }
@@ -268,7 +292,14 @@ impl Pair {
                 Side::B => (&mut self.b, 1),
             };
             heard[index] = true;
-            let how = Arrival { ecn: arrival.packet.ecn };
+            let bytes = &arrival.packet.bytes;
+            if arrival.to == Side::A && self.nat.as_mut().is_some_and(|nat| !nat.lets_in(bytes)) {
+                self.net.recycle(arrival);
+                continue;
+            }
+            let from = self.nat.as_ref().filter(|_| arrival.to == Side::B);
+            let from = from.and_then(|nat| nat.source_of(bytes));
+            let how = Arrival { ecn: arrival.packet.ecn, from };
             // Refusals are counted by the session.
             let _ = end.session.handle_datagram(self.now, &how, &arrival.packet.bytes, &mut end.sink);
             self.net.recycle(arrival);
@@ -310,6 +341,9 @@ pub(super) fn drain_events(end: &mut End, now: Time) {
                 let local = LaneId(200 + u32::from(index));
                 end.session.accept_lane(now, index, local, remote).expect("the harness offers in order");
             }
+            other if end.knows_no_rekey => end.events.push(other),
+            Event::RekeyDue => end.session.rekey(&end.secret, &mut end.random),
+            Event::RekeyAsked => end.session.answer_rekey(now, &end.secret, &mut end.random),
             other => end.events.push(other),
         }
     }

@@ -217,6 +217,10 @@ impl Adaptive {
         new
     }
 
+    pub(super) fn policy(&self) -> RatePolicy {
+        if self.low { RatePolicy::Low } else { RatePolicy::Adaptive }
+    }
+
     pub(super) fn set_policy(&mut self, policy: RatePolicy) {
         self.low = policy == RatePolicy::Low;
     }

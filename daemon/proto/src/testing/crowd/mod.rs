@@ -28,6 +28,7 @@ const TCP_PACKET: usize = 1472;
 
 /// What sends.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and never many at once")]
 pub enum Kind {
     /// A session with so many lanes, sending one endless file.
     Session(SessionConfig, usize),
@@ -244,13 +245,13 @@ impl Crowd {
                     let mut heard = [false; 2];
                     for lane in 0..flow.lanes {
                         while let Some(packet) = flow.out[lane].pop(now) {
-                            let how = Arrival { ecn: packet.ecn };
+                            let how = Arrival { ecn: packet.ecn, from: None };
                             let _ = b.session.handle_datagram(now, &how, &packet.bytes, &mut b.sink);
                             self.bottleneck.recycle(packet);
                             heard[1] = true;
                         }
                         while let Some(packet) = flow.back[lane].pop(now) {
-                            let how = Arrival { ecn: packet.ecn };
+                            let how = Arrival { ecn: packet.ecn, from: None };
                             let _ = a.session.handle_datagram(now, &how, &packet.bytes, &mut a.sink);
                             flow.back[lane].recycle(packet);
                             heard[0] = true;
