@@ -90,6 +90,13 @@ fn hints_alone_tear_nothing_down() {
         }
     }
     assert!(forged > 100);
+    // Who has not seen the packets cannot even say so.
+    let live = &hosts.host(Side::A).ends[0].session;
+    let (_, packet) = heard.iter().rev().find(|(from, _)| *from == Side::A).expect("data");
+    let header = Header::parse(packet).expect("a packet of a session").0;
+    assert!(live.has_sent(header.lane(), header.number()));
+    assert!(!live.has_sent(header.lane(), header.number() + 1_000_000));
+    assert!(!live.has_sent(udpx_proto::LaneId(!header.lane().0), header.number()));
     let opened = hosts.host(Side::A).opened;
     assert!(hosts.run_until(Duration::from_secs(60), |h| !h.hosts[1].ends[0].received.is_empty()));
     assert_eq!(hosts.host(Side::A).opened, opened, "it was believed");

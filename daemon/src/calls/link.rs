@@ -287,7 +287,8 @@ impl Link {
             return Err(self.host.session_error(failure));
         }
         // Sent away before anything was done: the peer has too many guests, and will not have fewer at once.
-        let sent_away = failure.code == Code::TryAgain && !self.served;
+        let soon = cx.now.duration_since(self.last_contact) < SENT_AWAY;
+        let sent_away = failure.code == Code::TryAgain && !self.served && soon;
         if sent_away && !self.served_once {
             return Err(self.host.session_error(failure));
         }
@@ -364,6 +365,8 @@ const QUIET: Duration = Duration::from_secs(2);
 const QUIET_EVERY: Duration = Duration::from_millis(500);
 /// Before a lost session is sought again; doubled each time, up to sixteen-fold.
 const RETRY_LEAST: Duration = Duration::from_millis(200);
+/// A session that ends so soon and has answered nothing was not wanted.
+const SENT_AWAY: Duration = Duration::from_secs(5);
 /// Before a peer that has sent us away is asked again.
 const RETRY_MOST: Duration = Duration::from_secs(3);
 /// How long a session's last counters are waited for: a little longer than a session lingers.

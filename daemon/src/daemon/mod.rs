@@ -228,7 +228,8 @@ impl Daemon {
     /// [`DaemonError`]; then everything stays as it was.
     pub fn reload(&mut self, config: &Config) -> Result<Vec<&'static str>, DaemonError> {
         let peers = Peers::new(places::accesses(config)?, self.config_name.clone(), self.invites);
-        if !self.engine.send(Command::Admit(peers)) {
+        let sessions = config.limits.sessions as usize;
+        if !(self.engine.send(Command::Admit(peers)) && self.engine.send(Command::Bound { sessions })) {
             return Err(DaemonError::System("The engine is too busy to take new peers; try again.".into()));
         }
         let old = &self.config;

@@ -236,6 +236,7 @@ impl Engine {
                     }
                 }
                 Ok(Command::Admit(peers)) => self.admit(peers, now),
+                Ok(Command::Bound { sessions }) => self.config.sessions_max = sessions,
                 Ok(Command::Invite(grant)) => self.invite(*grant),
                 Ok(Command::Welcome { session, request, answer }) => {
                     if let Some(index) = self.find(session) {

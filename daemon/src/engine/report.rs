@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Close { session: SessionKey, code: Code, text: String },
     /// From now on these may write here, and nobody else.
     Admit(Peers),
+    /// From now on nobody's session is taken beyond so many.
+    Bound { sessions: usize },
     /// From now on this ticket opens sessions.
     Invite(Box<Grant>),
     /// What becomes of somebody who wants to join: what we and they are called, or why not.

@@ -28,7 +28,8 @@ use crate::transfer::take::Place;
 struct Pair {
     directory: tempfile::TempDir,
     sender: EngineHandle,
-    _receiver: EngineHandle,
+    receiver: EngineHandle,
+    connect: Connect,
     session: u64,
 }
 
@@ -73,7 +74,7 @@ impl Pair {
         let sender = EngineHandle::start(EngineConfig { inject: Some(inject), ..sender }).unwrap();
         let policy = RatePolicy::Adaptive;
         let timeout = Duration::from_secs(10);
-        sender.send(Command::Connect(Box::new(Connect {
+        let connect = Connect {
             tag: 1,
             address,
             peer,
@@ -84,12 +85,13 @@ impl Pair {
             mtu_max: 9000,
             timeout,
             trace: None,
-        })));
+        };
+        sender.send(Command::Connect(Box::new(connect.clone())));
         let session = match sender.next(timeout).unwrap() {
             Some(Report::Connected { session, .. }) => session,
             other => panic!("{other:?}"),
         };
-        Self { directory, sender, _receiver: receiver, session }
+        Self { directory, sender, receiver, session, connect }
     }
 
     /// Sends a source and returns the path of what arrived.
@@ -187,6 +189,22 @@ fn vanishing() -> SendInjector {
             Fault::Vanish
         })
     })
+}
+
+#[test]
+fn a_bound_of_sessions_is_in_force_at_once_and_ends_none() {
+    let pair = Pair::connect(recorded, false);
+    pair.receiver.send(Command::Bound { sessions: 1 });
+    pair.sender.send(Command::Connect(Box::new(Connect { tag: 2, ..pair.connect.clone() })));
+    let second = loop {
+        match pair.sender.next(Duration::from_secs(10)).unwrap().unwrap() {
+            Report::Ended { session, failure, .. } => break (session != pair.session, failure.code),
+            Report::Connected { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(second, (true, Code::TryAgain));
+    pair.check(3 << 20);
 }
 
 #[test]
