@@ -6,6 +6,7 @@ mod nat;
 pub mod net;
 mod pair;
 mod pattern;
+pub mod steps;
 
 pub use hosts::{DOUBT, Host, Hosts};
 pub use nat::Nat;
