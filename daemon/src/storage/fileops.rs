@@ -24,6 +24,10 @@ pub trait FileOps: Send + Sync {
     fn allocate(&self, file: &File, size: u64) -> io::Result<()>;
     /// Makes the file `size` bytes long without reserving anything (ftruncate).
     fn set_len(&self, file: &File, size: u64) -> io::Result<()>;
+    /// Whether the file's system keeps its pages in memory only: to reserve one is as much work as to write it.
+    fn is_memory(&self, _file: &File) -> bool {
+        false
+    }
     /// Bytes free for this user on the file system of `file` (statvfs).
     fn free_bytes(&self, file: &File) -> io::Result<u64>;
     /// Writes at `offset` and returns how many bytes it took, maybe fewer than given (pwritev).
@@ -61,6 +65,11 @@ impl FileOps for LinuxFiles {
 
     fn set_len(&self, file: &File, size: u64) -> io::Result<()> {
         file.set_len(size)
+    }
+
+    fn is_memory(&self, file: &File) -> bool {
+        nix::sys::statfs::fstatfs(file)
+            .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
     }
 
     fn free_bytes(&self, file: &File) -> io::Result<u64> {
