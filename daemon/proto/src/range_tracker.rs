@@ -145,12 +145,28 @@ impl RangeTracker {
 
     /// How [offset, offset + len) lies to the settled bytes.
     pub(crate) fn overlap(&self, offset: u64, len: u64) -> Overlap {
+        if self.is_beyond(offset, len) {
+            return Overlap::None;
+        }
         let mut missing = 0;
         self.missing_in(offset, len, |_, n| missing += n);
         match missing {
             0 => Overlap::All,
             n if n == len => Overlap::None,
             _ => Overlap::Some,
+        }
+    }
+
+    /// Whether a range lies in one block and behind all that is settled in it: what comes in order does.
+    fn is_beyond(&self, offset: u64, len: u64) -> bool {
+        let index = offset / BLOCK;
+        if index < self.first_block || (offset + len - 1) / BLOCK != index {
+            return false;
+        }
+        match self.blocks.get((index - self.first_block) as usize) {
+            None => true,
+            Some(block) if block.done => false,
+            Some(block) => block.runs.last().is_none_or(|run| u64::from(run.end) <= offset - index * BLOCK),
         }
     }
 
@@ -270,7 +286,12 @@ impl RangeTracker {
 
 /// Adds `run` to the sorted, disjoint `runs`, merging; returns the bytes that are new.
 fn insert_run(runs: &mut Vec<Run>, run: Run) -> u64 {
-    // In order and first fills of holes near the end are by far the most frequent: search from the back.
+    // In order is by far the most frequent.
+    if let Some(last) = runs.last_mut().filter(|last| last.end == run.start) {
+        last.end = run.end;
+        return u64::from(run.end - run.start);
+    }
+    // Then first fills of holes near the end: search from the back.
     let mut first = runs.len();
     while first > 0 && runs[first - 1].end >= run.start {
         first -= 1;

@@ -15,6 +15,8 @@ use crate::wire::sack::Sack;
 struct Tally {
     /// The train of the newest packet that is news.
     newest: Option<Train>,
+    /// The train that was looked at last, when it was sent and in which phase: most packets share it with the one before.
+    last: Option<(u32, Time, u32)>,
     acked: u32,
     /// A run of adjacent stream data: (stream, start, end).
     run: (StreamId, u64, u64),
@@ -35,6 +37,7 @@ impl Session {
         let rtt = self.take_rtt(now, index, info.newest, info.delay_us);
         let mut tally = Tally {
             newest: None,
+            last: None,
             acked: 0,
             run: (StreamId::CONTROL, 0, 0),
             largest_sealed: None,
@@ -126,19 +129,26 @@ impl Session {
     fn on_packet_acked(&mut self, now: Time, index: usize, number: u64, tally: &mut Tally) {
         let lane = &mut self.lanes[index];
         let packet = lane.sent.set_acked(number);
-        let train = *lane.sent.train(packet.train);
-        lane.loss.on_acked(train.sent);
+        let (sent, phase) = match tally.last {
+            Some((train, sent, phase)) if train == packet.train => (sent, phase),
+            _ => {
+                let train = lane.sent.train(packet.train);
+                tally.last = Some((packet.train, train.sent, train.phase));
+                lane.loss.on_acked(train.sent);
+                if tally.newest.is_none_or(|newest| train.sent >= newest.sent) {
+                    tally.newest = Some(*train);
+                }
+                (train.sent, train.phase)
+            }
+        };
         // A plain packet shows nothing of the keys: only a sealed one proves that the peer has the epoch.
         if packet.carried != Carried::Bulk || !self.config.plain {
             tally.largest_sealed = Some(number);
         }
         tally.full_size |= packet.wire >= lane.mtu.current();
-        if tally.newest.is_none_or(|newest| train.sent >= newest.sent) {
-            tally.newest = Some(train);
-        }
         if packet.state == State::Lost {
             self.stats.spurious_losses += 1;
-            lane.loss.on_spurious(now, train.sent, &lane.rtt);
+            lane.loss.on_spurious(now, sent, &lane.rtt);
         } else {
             settle(lane, &mut self.send.in_flight, &packet);
         }
@@ -167,7 +177,7 @@ impl Session {
         }
         tally.acked += 1;
         self.send.delivered += u64::from(packet.wire);
-        self.send.rate.tally(train.phase, 1, 0);
+        self.send.rate.tally(phase, 1, 0);
     }
 
     fn flush_run(&mut self, (id, start, end): (StreamId, u64, u64)) {
