@@ -1,8 +1,11 @@
 //! `udpx-bench`: what udpx reaches, beside the ceilings of the machine and the tools of today.
 //!
-//! `compare` measures whole transfers between processes; `wan` simulates long, lossy paths in virtual time; the criterion benches measure the parts.
+//! `compare` measures whole transfers between processes, and `report` makes documents of the result; `loads` has much of
+//! everything at once; `wan` simulates long, lossy paths in virtual time; the criterion benches measure the parts.
 
 mod compare;
+mod loads;
+mod report;
 mod wan;
 
 use std::process::ExitCode;
@@ -23,6 +26,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Compare(compare::CompareArgs),
+    Loads(loads::LoadsArgs),
+    Report(report::ReportArgs),
     Wan(wan::WanArgs),
     #[command(hide = true)]
     Endpoint(compare::EndpointArgs),
@@ -31,6 +36,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
+        Command::Loads(args) => loads::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Wan(args) => wan::run(&args),
         Command::Endpoint(args) => compare::run_endpoint(&args),
     };

@@ -104,7 +104,7 @@ fn main() -> ExitCode {
         Command::DemoReceiver(args) => demo::receiver::run(args),
         Command::DemoRelay(args) => demo::relay::run(&args),
         Command::BenchReceive(args) => bench::receive(args),
-        Command::BenchPush(args) => bench::push(args, output),
+        Command::BenchPush(args) => bench::push(&args, output),
     })
 }
 

@@ -14,8 +14,8 @@ use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 
 use super::netns::{Arena, Side};
-use super::process::{Running, Void};
-use super::row::Figure;
+use super::process::{Finished, Running, Void};
+use super::row::{End, Figure};
 use super::{pump_raw, pump_sealed, tcp};
 
 /// What an endpoint prints when it is done.
@@ -31,6 +31,37 @@ pub(crate) struct Report {
     pub(crate) cpu_seconds: f64,
     /// Datagrams that one system call carried, on average; 0 for TCP.
     pub(crate) datagrams_per_call: f64,
+    /// Share of the packets that were sent again, where the end knows it.
+    #[serde(default)]
+    pub(crate) resent_share: Option<f64>,
+    /// How a tool that is not ours was set up.
+    #[serde(default)]
+    pub(crate) setup: Option<String>,
+}
+
+impl Report {
+    /// Of an end that has nothing to say of retransmissions or of a setup.
+    pub(crate) fn new(bytes: u64, seconds: f64, cpu_seconds: f64, datagrams_per_call: f64) -> Report {
+        Report {
+            bytes,
+            digest: None,
+            seconds,
+            cpu_seconds,
+            datagrams_per_call,
+            resent_share: None,
+            setup: None,
+        }
+    }
+}
+
+/// What an end cost: CPU time while its clock ran, the rest over its whole life.
+pub(crate) fn cost(report: &Report, finished: &Finished) -> End {
+    End {
+        cpu_seconds: Some(report.cpu_seconds),
+        wakeups: Some(finished.usage.wakeups),
+        peak_bytes: Some(finished.usage.peak_bytes),
+        datagrams_per_call: (report.datagrams_per_call > 0.0).then_some(report.datagrams_per_call),
+    }
 }
 
 /// What a receiver prints when the sender may begin.
@@ -45,6 +76,7 @@ pub(crate) enum Kind {
     IovecPump,
     SealedPump,
     Tcp,
+    Ktls,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -75,6 +107,9 @@ pub(crate) struct EndpointArgs {
     /// What the TCP sender sends.
     #[arg(long)]
     pub(crate) file: Option<PathBuf>,
+    /// Payload bits a second that a pump keeps to.
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
 }
 
 /// Runs one endpoint to its end and prints its report.
@@ -87,8 +122,8 @@ pub(crate) fn run(args: &EndpointArgs) -> Result<(), Void> {
         (Kind::RawPump | Kind::IovecPump, Role::Receive) => pump_raw::receive(args)?,
         (Kind::SealedPump, Role::Send) => pump_sealed::send(args)?,
         (Kind::SealedPump, Role::Receive) => pump_sealed::receive(args)?,
-        (Kind::Tcp, Role::Send) => tcp::send(args)?,
-        (Kind::Tcp, Role::Receive) => tcp::receive(args)?,
+        (Kind::Tcp | Kind::Ktls, Role::Send) => tcp::send(args)?,
+        (Kind::Tcp | Kind::Ktls, Role::Receive) => tcp::receive(args)?,
     };
     print_line(&report)
 }
@@ -117,19 +152,19 @@ pub(crate) fn cpu_seconds() -> f64 {
 
 /// Both ends' reports of one transfer that was verified as far as its kind allows.
 pub(crate) struct Transfer {
-    pub(crate) sender: Report,
-    pub(crate) receiver: Report,
+    sent: Report,
+    pub(crate) received: Report,
+    sender: End,
+    receiver: End,
 }
 
 impl Transfer {
     /// The rate on the sender's clock and what it cost both ends.
     pub(crate) fn figure(&self, label: &'static str) -> Figure {
-        let (sender, receiver) = (&self.sender, &self.receiver);
-        let batches = (sender.datagrams_per_call, receiver.datagrams_per_call);
         Figure {
-            cpu_s_per_gb: Some((sender.cpu_seconds + receiver.cpu_seconds) / (sender.bytes as f64 / 1e9)),
-            batches: (batches.0 > 0.0).then_some(batches),
-            ..Figure::new(label, sender.bytes, sender.seconds)
+            sender: self.sender,
+            receiver: self.receiver,
+            ..Figure::new(label, self.sent.bytes, self.sent.seconds)
         }
     }
 }
@@ -140,6 +175,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) size: u64,
     pub(crate) digest: bool,
     pub(crate) file: Option<&'a PathBuf>,
+    /// Payload bits a second, for a pump that is paced.
+    pub(crate) rate: Option<f64>,
     pub(crate) limit: Duration,
 }
 
@@ -163,17 +200,15 @@ pub(crate) fn transfer(arena: &Arena, plan: &Plan<'_>) -> Result<Transfer, Void>
     let parse = |text: &str| -> Result<Report, Void> {
         serde_json::from_str(text.trim()).map_err(|_| Void(format!("an endpoint reported: {text}")))
     };
-    let (sender, receiver) = (parse(&sender.stdout)?, parse(&receiver.stdout)?);
-    if sender.bytes != plan.size || receiver.bytes != plan.size {
-        return Err(Void(format!(
-            "{} of {} bytes sent, {} received",
-            sender.bytes, plan.size, receiver.bytes
-        )));
+    let (sent, received) = (parse(&sender.stdout)?, parse(&receiver.stdout)?);
+    if sent.bytes != plan.size || received.bytes != plan.size {
+        return Err(Void(format!("{} of {} bytes sent, {} received", sent.bytes, plan.size, received.bytes)));
     }
-    if plan.digest && (sender.digest.is_none() || sender.digest != receiver.digest) {
+    if plan.digest && (sent.digest.is_none() || sent.digest != received.digest) {
         return Err(Void("the digests of the two ends differ".into()));
     }
-    Ok(Transfer { sender, receiver })
+    let (sender, receiver) = (cost(&sent, &sender), cost(&received, &receiver));
+    Ok(Transfer { sent, received, sender, receiver })
 }
 
 fn start(
@@ -200,6 +235,9 @@ fn start(
     }
     if let Some(file) = plan.file {
         command.arg("--file").arg(file);
+    }
+    if let Some(rate) = plan.rate {
+        command.args(["--rate", &rate.to_string()]);
     }
     let name = match role {
         Role::Send => "the sender",

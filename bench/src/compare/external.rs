@@ -1,27 +1,27 @@
 //! The tools that people use today, where they are installed: cp as the limit of writing a fresh file, the rsync
-//! daemon, scp with its fastest cipher, and iperf3 for one TCP stream.
+//! daemon, scp and rsync through ssh with its fastest cipher, uftp, and iperf3 for one TCP stream.
 //!
 //! A file row's time is the wall time of the whole command, into a fresh destination; servers are started before it and
 //! don't count. Each copy is compared by size and digest, iperf3 by the number of bytes only: it keeps none.
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use nix::unistd::User;
 use serde_json::Value;
 
-use super::netns::Side;
+use super::netns::{Arena, Side};
 use super::process::{Finished, Running, Void};
-use super::row::{Figure, Lab};
+use super::row::{End, Figure, Lab};
+use super::ssh::Sshd;
 
 /// Free to use inside our own namespace; on loopback a server that cannot have it makes its row void.
 const RSYNC_PORT: u16 = 48_873;
-const SSH_PORT: u16 = 48_022;
+const UFTP_PORT: u16 = 48_044;
 const IPERF_PORT: u16 = 48_201;
+/// What uftp puts before each block, beside UDP's own header.
+const UFTP_HEADERS: u16 = 32;
 const STARTUP: Duration = Duration::from_secs(5);
 
 pub(crate) fn cp(lab: &Lab) -> Result<Vec<Figure>, Void> {
@@ -30,7 +30,7 @@ pub(crate) fn cp(lab: &Lab) -> Result<Vec<Figure>, Void> {
     let mut command = lab.arena.command(Side::A, find("cp")?);
     command.args(["--reflink=never", "--sparse=never"]).arg(&lab.source.path).arg(&destination);
     let finished = Running::start("cp", &mut command)?.finish(lab.limit)?;
-    verified(lab, &finished, &destination)
+    verified(lab, &finished, None, &destination)
 }
 
 pub(crate) fn rsync(lab: &Lab) -> Result<Vec<Figure>, Void> {
@@ -55,52 +55,52 @@ pub(crate) fn rsync(lab: &Lab) -> Result<Vec<Figure>, Void> {
     client.args(["--whole-file", "--inplace", "--no-compress"]).arg(&lab.source.path);
     client.arg(format!("rsync://{address}:{RSYNC_PORT}/inbox/{}", file_name(&destination)));
     let finished = Running::start("rsync", &mut client)?.finish(lab.limit)?;
-    verified(lab, &finished, &destination)
+    verified(lab, &finished, Some(server), &destination)
 }
 
 pub(crate) fn scp(lab: &Lab) -> Result<Vec<Figure>, Void> {
-    const CIPHER: &str = "aes128-gcm@openssh.com";
-    let (scp, sshd, keygen) = (find("scp")?, find("sshd")?, find("ssh-keygen")?);
+    let program = find("scp")?;
     let destination = lab.fresh_destination("scp")?;
-    let [host_key, user_key] = ["ssh_host_key", "ssh_user_key"].map(|name| lab.scratch(name));
-    for key in [&host_key, &user_key] {
-        if !key.exists() {
-            let mut command = Command::new(&keygen);
-            command.args(["-q", "-t", "ed25519", "-N", "", "-C", "udpx-bench", "-f"]).arg(key);
-            Running::start("ssh-keygen", &mut command)?.finish(STARTUP)?;
-        }
-    }
-    let authorized = lab.scratch("ssh_authorized_keys");
-    fs::copy(user_key.with_extension("pub"), &authorized)?;
-    fs::set_permissions(&authorized, fs::Permissions::from_mode(0o600))?;
-    let address = lab.arena.address(Side::B);
-    let config = lab.scratch("sshd_config");
-    fs::write(&config, sshd_config(&format!("{address}:{SSH_PORT}"), &host_key, &authorized))?;
-    if nix::unistd::geteuid().is_root() {
-        // The directory of sshd's privilege separation, which its start script would make.
-        fs::create_dir_all("/run/sshd")?;
-    }
-    let mut server = lab.arena.command(Side::B, &sshd);
-    server.args(["-D", "-e", "-f"]).arg(&config);
-    let mut server = Running::start("sshd", &mut server)?;
-    server.await_listening(SSH_PORT, STARTUP)?;
-    let user = User::from_uid(nix::unistd::geteuid())?
-        .ok_or_else(|| Void("our user has no name to log in with".into()))?;
-    let mut client = lab.arena.command(Side::A, &scp);
-    client.args(["-q", "-B", "-F", "none", "-c", CIPHER, "-P", &SSH_PORT.to_string(), "-i"]).arg(&user_key);
-    for option in [
-        "StrictHostKeyChecking=no",
-        "UserKnownHostsFile=/dev/null",
-        "IdentitiesOnly=yes",
-        "IdentityAgent=none",
-        "Compression=no",
-        "LogLevel=ERROR",
-    ] {
-        client.args(["-o", option]);
-    }
-    client.arg(&lab.source.path).arg(format!("{}@{address}:{}", user.name, destination.display()));
+    let sshd = Sshd::start(lab)?;
+    let mut client = lab.arena.command(Side::A, &program);
+    client.arg("-q").args(sshd.options()).arg(&lab.source.path);
+    client.arg(format!("{}:{}", sshd.destination, destination.display()));
     let finished = Running::start("scp", &mut client)?.finish(lab.limit)?;
-    verified(lab, &finished, &destination)
+    verified(lab, &finished, Some(sshd.server), &destination)
+}
+
+pub(crate) fn rsync_ssh(lab: &Lab) -> Result<Vec<Figure>, Void> {
+    let (program, ssh) = (find("rsync")?, find("ssh")?);
+    let destination = lab.fresh_destination("rsync-ssh")?;
+    let sshd = Sshd::start(lab)?;
+    let shell = [vec![ssh.display().to_string()], sshd.options()].concat().join(" ");
+    let mut client = lab.arena.command(Side::A, &program);
+    client.args(["--whole-file", "--inplace", "--no-compress", "--rsh", &shell]).arg(&lab.source.path);
+    client.arg(format!("{}:{}", sshd.destination, destination.display()));
+    let finished = Running::start("rsync", &mut client)?.finish(lab.limit)?;
+    verified(lab, &finished, Some(sshd.server), &destination)
+}
+
+/// As fast as it can, without congestion control, and by unicast, which is not what it is made for.
+pub(crate) fn uftp(lab: &Lab) -> Result<Vec<Figure>, Void> {
+    let (client, server) = (find("uftp")?, find("uftpd")?);
+    let destination = lab.fresh_destination("uftp")?;
+    let inbox = destination.parent().unwrap_or(&destination);
+    let (address, port) = (lab.arena.address(Side::B).to_string(), UFTP_PORT.to_string());
+    let mut daemon = lab.arena.command(Side::B, &server);
+    daemon.args(["-d", "-t", "-p", &port, "-B", "8388608", "-L", "/dev/null"]).arg("-D").arg(inbox);
+    if let Arena::Veth { .. } = lab.arena {
+        daemon.args(["-I", &address]);
+    }
+    let daemon = Running::start("uftpd", &mut daemon)?;
+    // Its port is a UDP port, which it has when its log begins.
+    std::thread::sleep(Duration::from_millis(300));
+    let mut command = lab.arena.command(Side::A, &client);
+    let block = (lab.arena.datagram() - UFTP_HEADERS).to_string();
+    command.args(["-R", "-1", "-C", "none", "-B", "8388608", "-p", &port, "-b", &block, "-M", &address]);
+    command.args(["-D", &file_name(&destination)]).arg(&lab.source.path);
+    let finished = Running::start("uftp", &mut command)?.finish(lab.limit)?;
+    verified(lab, &finished, Some(daemon), &destination)
 }
 
 /// One stream for as many bytes as the other rows move.
@@ -126,33 +126,24 @@ pub(crate) fn iperf3(lab: &Lab) -> Result<Vec<Figure>, Void> {
     if sent < lab.source.size || bytes < lab.source.size / 10 * 9 {
         return Err(Void(format!("of {} bytes {sent} were sent and {bytes} counted", lab.source.size)));
     }
-    Ok(vec![Figure::new("own count", bytes, seconds)])
+    Ok(vec![Figure { sender: End::of(finished.usage), ..Figure::new("own count", bytes, seconds) }])
 }
 
-/// An sshd for one user, one key and no password, readable by nobody's habits but this file.
-fn sshd_config(listen: &str, host_key: &Path, authorized: &Path) -> String {
-    format!(
-        "ListenAddress {listen}\n\
-         HostKey {}\n\
-         AuthorizedKeysFile {}\n\
-         PidFile none\n\
-         StrictModes no\n\
-         UsePAM no\n\
-         PasswordAuthentication no\n\
-         KbdInteractiveAuthentication no\n\
-         PermitRootLogin prohibit-password\n\
-         Subsystem sftp internal-sftp\n",
-        host_key.display(),
-        authorized.display()
-    )
-}
-
-fn verified(lab: &Lab, finished: &Finished, destination: &Path) -> Result<Vec<Figure>, Void> {
+fn verified(
+    lab: &Lab,
+    finished: &Finished,
+    server: Option<Running>,
+    destination: &Path,
+) -> Result<Vec<Figure>, Void> {
     if let Some(difference) = lab.source.difference(destination) {
         return Err(Void(difference));
     }
     fs::remove_file(destination)?;
-    Ok(vec![Figure::new("command", lab.source.size, finished.wall.as_secs_f64())])
+    Ok(vec![Figure {
+        sender: End::of(finished.usage),
+        receiver: server.map(Running::end).transpose()?.map_or_else(End::default, End::of),
+        ..Figure::new("command", lab.source.size, finished.wall.as_secs_f64())
+    }])
 }
 
 fn file_name(path: &Path) -> String {
@@ -160,7 +151,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The absolute path of a program, which sshd insists on; `sbin` is searched too.
-fn find(program: &str) -> Result<PathBuf, Void> {
+pub(super) fn find(program: &str) -> Result<PathBuf, Void> {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(OsString::from(":/usr/local/sbin:/usr/sbin:/sbin"));
     std::env::split_paths(&path)

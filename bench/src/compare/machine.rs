@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::process::Command;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Kernel, processor and number of CPUs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) cpu: String,
@@ -24,6 +25,23 @@ impl Machine {
             cpus: std::thread::available_parallelism().map_or(1, Into::into),
         }
     }
+}
+
+/// The commit that the sources around this program's package are of, `-dirty` if they have changed since.
+pub(crate) fn commit() -> String {
+    let git =
+        ["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"];
+    said("git", &git).unwrap_or_else(|| "unknown".into())
+}
+
+/// The date in UTC.
+pub(crate) fn date() -> String {
+    said("date", &["-u", "+%Y-%m-%d"]).unwrap_or_else(|| "unknown".into())
+}
+
+fn said(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// The three load averages; the first is what says whether the machine was ours alone.

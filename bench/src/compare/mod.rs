@@ -3,37 +3,49 @@
 //! Absolute figures drift with whatever else a machine does, ratios within a run much less; so every round takes each
 //! row once (A B C, A B C, ...) and what is said at the end are medians and their ratios. Each end of each row is
 //! a process of its own. A row whose bytes are not all there, or not the same, is void, as is one whose tool is
-//! missing; the others go on.
+//! missing; the others go on. `--grid` does so over each kind of path, and `report` makes documents of the result.
 
+mod counters;
 mod endpoint;
 mod external;
+mod ktls;
 mod machine;
 mod netns;
 mod process;
 mod pump;
 mod pump_raw;
 mod pump_sealed;
+mod quinn;
 mod row;
 mod source;
+mod ssh;
 mod stats;
 mod table;
 mod tcp;
 mod udpx;
+mod usage;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::statvfs::statvfs;
 
+use counters::Snmp;
 pub(crate) use endpoint::{EndpointArgs, run as run_endpoint};
 use machine::Machine;
+pub(crate) use machine::load_average;
 use netns::{Arena, Offloads};
-pub(crate) use process::{Void, interrupted};
-use row::{Lab, ROWS, Row};
+pub(crate) use process::{Running, Void, end_children_on_interrupt, interrupted};
+use row::{Figure, Lab, ROWS, Row};
 use source::SourceFile;
-use table::{Circumstances, Collected, Comparison};
+pub(crate) use table::{
+    CPU_RECEIVER, CPU_SENDER, Comparison, DROPS, LEGEND, Line, MEMORY_RECEIVER, MEMORY_SENDER, PER_RECEIVE,
+    PER_SEND, RESENT, Results, WAKEUPS_RECEIVER, WAKEUPS_SENDER,
+};
+use table::{Circumstances, Collected, SCHEMA};
+pub(crate) use udpx::beside_us;
+pub(crate) use usage::Usage;
 
 /// Measures udpx, the pumps and the peers side by side.
 #[derive(Args, Clone, Debug)]
@@ -59,47 +71,82 @@ pub(crate) struct CompareArgs {
     /// Segmentation offloads and GRO off on the veth pair, as on a card without them.
     #[arg(long, conflicts_with = "loopback")]
     no_offload: bool,
+    /// All paths, one after the other: veth of MTU 1500, the same without offloads, MTU 9000, loopback.
+    #[arg(long, conflicts_with_all = ["loopback", "no_offload", "mtu"])]
+    grid: bool,
     /// Memory-backed directory for the source and the destinations.
     #[arg(long, default_value = "/dev/shm")]
     dir: PathBuf,
 }
 
-/// Takes all rounds and prints the table.
+/// Takes all rounds of one path or of all and prints the tables.
 ///
 /// # Errors
 /// If there is no place to measure in or the run was interrupted; rows that cannot run are no error.
 pub(crate) fn run(args: &CompareArgs) -> Result<(), Void> {
-    process::end_children_on_interrupt()?;
+    end_children_on_interrupt()?;
     let rows: Vec<&'static Row> = match &args.rows {
         None => ROWS.iter().collect(),
         Some(names) => ROWS.iter().filter(|r| names.contains(&r.name)).collect(),
     };
     check_space(args)?;
-    let arena = arena(args)?;
     let dir = tempfile::Builder::new().prefix("udpx-compare-").tempdir_in(&args.dir)?;
-    let source = SourceFile::create(dir.path().join("source"), args.size)?;
-    let lab = Lab::new(arena, source, limit(args.size), dir.path())?;
-    let load_at_start = machine::load_average();
-    let mut collected: Vec<Collected> = rows.iter().map(|row| Collected::new(row)).collect();
-    take_rounds(args, &lab, &mut collected)?;
-    let circumstances = Circumstances {
+    let mut source = SourceFile::create(dir.path().join("source"), args.size)?;
+    let mut results = Results {
+        schema: SCHEMA,
         machine: Machine::read(),
+        commit: machine::commit(),
+        date: machine::date(),
+        paths: vec![],
+    };
+    let machine = &results.machine;
+    println!("kernel {}, {} CPUs, {}; commit {}", machine.kernel, machine.cpus, machine.cpu, results.commit);
+    for path in paths(args)? {
+        let lab = Lab::new(path.arena()?, source, limit(args.size), dir.path())?;
+        let comparison = compare(args, &lab, &rows)?;
+        println!("\n{}", comparison.text());
+        source = lab.source;
+        results.paths.push(comparison);
+        // After each path, so that a run that is cut short leaves what it has.
+        if let Some(path) = &args.json {
+            let text = serde_json::to_string_pretty(&results).map_err(|e| Void(e.to_string()))?;
+            std::fs::write(path, text + "\n")?;
+        }
+    }
+    println!("{LEGEND}");
+    for row in rows {
+        println!("  {:<12} {}", row.name, row.about);
+    }
+    Ok(())
+}
+
+/// What figures of this moment are taken on, in a line.
+pub(crate) fn circumstances() -> String {
+    let machine = Machine::read();
+    format!(
+        "{}, {} CPUs, Linux {}, commit {}, {}; load average {} at the start.",
+        machine.cpu,
+        machine.cpus,
+        machine.kernel,
+        machine::commit(),
+        machine::date(),
+        load_average()
+    )
+}
+
+fn compare(args: &CompareArgs, lab: &Lab, rows: &[&'static Row]) -> Result<Comparison, Void> {
+    let load_at_start = load_average();
+    let mut collected: Vec<Collected> = rows.iter().map(|row| Collected::new(row)).collect();
+    take_rounds(args, lab, &mut collected)?;
+    let circumstances = Circumstances {
         path: lab.arena.describe(),
         size: args.size,
         rounds: args.rounds,
         load_at_start,
-        load_at_end: machine::load_average(),
+        load_at_end: load_average(),
+        notes: lab.notes(),
     };
-    let comparison = Comparison::new(circumstances, &collected);
-    println!("\n{}", comparison.text());
-    for row in rows {
-        println!("  {:<12} {}", row.name, row.about);
-    }
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&comparison).map_err(|e| Void(e.to_string()))?;
-        std::fs::write(path, text + "\n")?;
-    }
-    Ok(())
+    Ok(Comparison::new(circumstances, &collected))
 }
 
 fn take_rounds(args: &CompareArgs, lab: &Lab, collected: &mut [Collected]) -> Result<(), Void> {
@@ -107,20 +154,17 @@ fn take_rounds(args: &CompareArgs, lab: &Lab, collected: &mut [Collected]) -> Re
     for round in 1..=rounds {
         for row in collected.iter_mut().filter(|c| !c.is_void()) {
             machine::warm_memory(&args.dir, args.size + WARM_EXTRA)?;
-            let before = children_cpu_seconds();
+            let before = Snmp::read(&lab.arena);
             let mut taken = (row.row.measure)(lab);
             if interrupted() {
                 return Err(Void("interrupted".into()));
             }
-            let cpu = children_cpu_seconds() - before;
-            if let Ok(figures) = &mut taken {
-                for figure in figures.iter_mut().filter(|f| f.cpu_s_per_gb.is_none()) {
-                    figure.cpu_s_per_gb = Some(cpu / (lab.source.size as f64 / 1e9));
-                }
+            if let (Ok(figures), Some(before), Some(after)) = (&mut taken, before, Snmp::read(&lab.arena)) {
+                count(figures, after.since(before));
             }
             let said = match &taken {
                 Ok(figures) => {
-                    figures.iter().map(|f| format!("{} {:.2}", f.label, f.bps / 1e9)).collect::<Vec<_>>()
+                    figures.iter().map(|f| format!("{} {:.2}", f.label, f.bps() / 1e9)).collect::<Vec<_>>()
                 }
                 Err(void) => vec![format!("void: {void}")],
             };
@@ -131,30 +175,54 @@ fn take_rounds(args: &CompareArgs, lab: &Lab, collected: &mut [Collected]) -> Re
     Ok(())
 }
 
-/// User and system time of all children reaped so far, and of theirs.
-fn children_cpu_seconds() -> f64 {
-    getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0.0, |usage| {
-        [usage.user_time(), usage.system_time()]
-            .map(|t| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6)
-            .iter()
-            .sum()
-    })
+/// Adds what the kernel counted while a row ran. A row of several figures shares the drops evenly: it had one count.
+fn count(figures: &mut [Figure], counted: Snmp) {
+    let share = figures.len().max(1) as u64;
+    for figure in figures {
+        figure.socket_drops = Some(counted.udp_drops.div_ceil(share));
+        figure.resent_share = figure.resent_share.or_else(|| counted.tcp_resent_share());
+    }
 }
 
-fn arena(args: &CompareArgs) -> Result<Arena, Void> {
-    if args.loopback {
-        return Ok(Arena::Loopback { mtu: args.mtu });
-    }
-    if !netns::may_make_namespaces() {
-        if args.no_offload {
-            return Err(Void("--no-offload needs a veth pair, which only root can make".into()));
+/// A path to be made.
+enum Path {
+    Veth(u16, Offloads),
+    Loopback(u16),
+}
+
+impl Path {
+    fn arena(&self) -> Result<Arena, Void> {
+        match *self {
+            Path::Veth(mtu, offloads) => Arena::veth(mtu, offloads),
+            Path::Loopback(mtu) => Ok(Arena::Loopback { mtu }),
         }
-        println!(
-            "note: not root, so everything runs over loopback, which is no network: ratios to TCP mean little"
-        );
-        return Ok(Arena::Loopback { mtu: args.mtu });
     }
-    Arena::veth(args.mtu, if args.no_offload { Offloads::Off } else { Offloads::Default })
+}
+
+fn paths(args: &CompareArgs) -> Result<Vec<Path>, Void> {
+    const JUMBO: u16 = 9000;
+    if args.loopback {
+        return Ok(vec![Path::Loopback(args.mtu)]);
+    }
+    if netns::may_make_namespaces() {
+        return Ok(if args.grid {
+            vec![
+                Path::Veth(args.mtu, Offloads::Default),
+                Path::Veth(args.mtu, Offloads::Off),
+                Path::Veth(JUMBO, Offloads::Default),
+                Path::Loopback(args.mtu),
+            ]
+        } else {
+            vec![Path::Veth(args.mtu, if args.no_offload { Offloads::Off } else { Offloads::Default })]
+        });
+    }
+    if args.no_offload {
+        return Err(Void("--no-offload needs a veth pair, which only root can make".into()));
+    }
+    println!(
+        "note: not root, so everything runs over loopback, which is no network: ratios to TCP mean little"
+    );
+    Ok(vec![Path::Loopback(args.mtu)])
 }
 
 /// The source, one destination and what the TCP receiver keeps, all of it in memory.

@@ -21,6 +21,8 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::usage::{MemoryWatch, Usage, reaped};
+
 /// Children that have not been reaped yet.
 static LIVE: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -86,12 +88,15 @@ pub(crate) struct Running {
     stderr: Option<ChildStderr>,
     out: Vec<u8>,
     err: Vec<u8>,
+    memory: MemoryWatch,
     reaped: bool,
 }
 
 /// A child that ended with success.
 pub(crate) struct Finished {
     pub(crate) stdout: String,
+    /// What it cost, its children included.
+    pub(crate) usage: Usage,
     /// From before the fork to the end of its output.
     pub(crate) wall: Duration,
 }
@@ -111,6 +116,7 @@ impl Running {
         }
         let mut child = command.spawn().map_err(|e| Void(format!("{name} cannot be started: {e}")))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let pid = pid_of(&child);
         let running = Running {
             name: name.into(),
             child,
@@ -119,15 +125,15 @@ impl Running {
             stderr,
             out: vec![],
             err: vec![],
+            memory: MemoryWatch::start(pid),
             reaped: false,
         };
-        live.push(running.pid());
+        live.push(pid);
         Ok(running)
     }
 
     pub(crate) fn pid(&self) -> Pid {
-        // Linux process ids are at most 2^22.
-        Pid::from_raw(self.child.id().cast_signed())
+        pid_of(&self.child)
     }
 
     /// The next line of its standard output, without the line feed.
@@ -142,7 +148,7 @@ impl Running {
                 return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
             }
             if !self.collect(deadline)? {
-                let status = self.reap()?;
+                let (status, _) = self.reap()?;
                 return Err(self.failure(status));
             }
         }
@@ -155,12 +161,21 @@ impl Running {
     pub(crate) fn finish(mut self, limit: Duration) -> Result<Finished, Void> {
         let deadline = Instant::now() + limit;
         while self.collect(deadline)? {}
-        let status = self.reap()?;
         let wall = self.started.elapsed();
+        let (status, usage) = self.reap()?;
         if !status.success() {
             return Err(self.failure(status));
         }
-        Ok(Finished { stdout: String::from_utf8_lossy(&self.out).into_owned(), wall })
+        Ok(Finished { stdout: String::from_utf8_lossy(&self.out).into_owned(), usage, wall })
+    }
+
+    /// Ends a server that has done its work, and says what that cost.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub(crate) fn end(mut self) -> Result<Usage, Void> {
+        self.stop();
+        Ok(self.reap()?.1)
     }
 
     /// Waits until it listens on TCP `port`, as its own network namespace sees it.
@@ -216,13 +231,38 @@ impl Running {
         Ok(self.stdout.is_some() || self.stderr.is_some())
     }
 
-    fn reap(&mut self) -> Result<ExitStatus, Void> {
+    /// Children are reaped here only, one at a time: what all of them have used grows by what this one has.
+    fn reap(&mut self) -> Result<(ExitStatus, Usage), Void> {
         // Only look first: the id must not be free for others while the signal thread may still use it.
         while waitid(Id::Pid(self.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
             == Err(nix::Error::EINTR)
         {}
         self.forget();
-        Ok(self.child.wait()?)
+        let peak_bytes = self.memory.finish();
+        let before = reaped();
+        let status = self.child.wait()?;
+        let after = reaped();
+        let usage = Usage {
+            cpu_seconds: after.cpu_seconds - before.cpu_seconds,
+            wakeups: after.wakeups - before.wakeups,
+            peak_bytes,
+        };
+        Ok((status, usage))
+    }
+
+    /// Asks it to end, and makes it end if it does not.
+    fn stop(&mut self) {
+        // A server may have children of its own, which it ends when it is asked to.
+        let _ = kill(self.pid(), Signal::SIGTERM);
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline {
+            let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+            if waitid(Id::Pid(self.pid()), look).is_ok_and(|s| s.pid().is_some()) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _ = kill(self.pid(), Signal::SIGKILL);
     }
 
     fn forget(&mut self) {
@@ -250,19 +290,14 @@ impl Drop for Running {
         if self.reaped {
             return;
         }
-        // A server may have children of its own, which it ends when it is asked to.
-        let _ = kill(self.pid(), Signal::SIGTERM);
-        let deadline = Instant::now() + GRACE;
-        while Instant::now() < deadline {
-            let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
-            if waitid(Id::Pid(self.pid()), look).is_ok_and(|s| s.pid().is_some()) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let _ = kill(self.pid(), Signal::SIGKILL);
+        self.stop();
         let _ = self.reap();
     }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    // Linux process ids are at most 2^22.
+    Pid::from_raw(child.id().cast_signed())
 }
 
 fn last_line(text: &[u8]) -> Option<String> {

@@ -34,10 +34,26 @@ pub(crate) fn figures(lab: &Lab, kind: Kind) -> Result<Vec<Figure>, Void> {
     [("digest", true), ("no digest", false)]
         .into_iter()
         .map(|(label, digest)| {
-            let plan = endpoint::Plan { kind, size: lab.source.size, digest, file: None, limit: lab.limit };
+            let plan = endpoint::Plan {
+                kind,
+                size: lab.source.size,
+                digest,
+                file: None,
+                rate: None,
+                limit: lab.limit,
+            };
             Ok(endpoint::transfer(&lab.arena, &plan)?.figure(label))
         })
         .collect()
+}
+
+/// The same with the digest, at a steady rate (payload bits a second) and for so many bytes.
+///
+/// # Errors
+/// As [`figures`].
+pub(crate) fn paced(lab: &Lab, kind: Kind, size: u64, rate: f64) -> Result<Vec<Figure>, Void> {
+    let plan = endpoint::Plan { kind, size, digest: true, file: None, rate: Some(rate), limit: lab.limit };
+    Ok(vec![endpoint::transfer(&lab.arena, &plan)?.figure("digest")])
 }
 
 /// The sending end: a connected socket and the credit that came back.
@@ -63,7 +79,9 @@ impl Sender {
         let local = Socket::wildcard(args.address);
         let socket = Socket::connect(local, args.address, &SocketOptions::default())?;
         let mut sender = Sender { socket, grants: RecvBatch::new(4), granted: 0 };
-        let batch = (payload * (train_bytes_max(args.datagram) / usize::from(args.datagram)) * TRAINS) as u64;
+        // A paced pump sends single trains, as often as they are due: its bursts are as short as a protocol's.
+        let trains = if args.rate.is_some() { 1 } else { TRAINS };
+        let batch = (payload * (train_bytes_max(args.datagram) / usize::from(args.datagram)) * trains) as u64;
         let cpu = cpu_seconds();
         let begin = Instant::now();
         let mut sent = 0;
@@ -71,6 +89,10 @@ impl Sender {
             let len = batch.min(args.size - sent);
             while sender.granted + WINDOW < sent + len {
                 sender.await_grant()?;
+            }
+            if let Some(rate) = args.rate {
+                let due = Duration::from_secs_f64(sent as f64 * 8.0 / rate);
+                std::thread::sleep(due.saturating_sub(begin.elapsed()));
             }
             step(&mut sender, sent, len)?;
             sent += len;
@@ -80,13 +102,8 @@ impl Sender {
         }
         let seconds = begin.elapsed().as_secs_f64();
         let counters = sender.socket.counters();
-        Ok(Report {
-            bytes: sent,
-            digest: None,
-            seconds,
-            cpu_seconds: cpu_seconds() - cpu,
-            datagrams_per_call: counters.sent_datagrams as f64 / counters.sendmmsg_calls.max(1) as f64,
-        })
+        let per_call = counters.sent_datagrams as f64 / counters.sendmmsg_calls.max(1) as f64;
+        Ok(Report::new(sent, seconds, cpu_seconds() - cpu, per_call))
     }
 
     /// Sends the whole batch.
@@ -156,13 +173,9 @@ pub(crate) fn receive(
         }
     }
     let counters = socket.counters();
-    Ok(Report {
-        bytes: received,
-        digest: None,
-        seconds: start.map_or(0.0, |s: Instant| s.elapsed().as_secs_f64()),
-        cpu_seconds: cpu_seconds() - cpu,
-        datagrams_per_call: counters.received_datagrams as f64 / counters.recvmmsg_calls.max(1) as f64,
-    })
+    let seconds = start.map_or(0.0, |s: Instant| s.elapsed().as_secs_f64());
+    let per_call = counters.received_datagrams as f64 / counters.recvmmsg_calls.max(1) as f64;
+    Ok(Report::new(received, seconds, cpu_seconds() - cpu, per_call))
 }
 
 /// Whether the rest of the batch has to wait; a dropped datagram is the end of a pump.

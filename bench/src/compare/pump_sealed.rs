@@ -10,7 +10,7 @@ use udpx_udp::{SendBatch, packets_max};
 use super::endpoint::{EndpointArgs, Kind, Report};
 use super::process::Void;
 use super::pump::{self, Sender, TRAINS, refused};
-use super::row::{Figure, Lab};
+use super::row::{Figure, Lab, PACED_BPS};
 use super::source::{Generated, SentDigest, Staging};
 
 /// Clear, authenticated: the packet number and the offset, at the places where udpx's BULK header has them.
@@ -21,6 +21,11 @@ const OFFSET: std::ops::Range<usize> = 24..32;
 
 pub(crate) fn sealed(lab: &Lab) -> Result<Vec<Figure>, Void> {
     pump::figures(lab, Kind::SealedPump)
+}
+
+/// At a steady rate: what the machine needs for that much of cipher, digest and system calls.
+pub(crate) fn paced(lab: &Lab) -> Result<Vec<Figure>, Void> {
+    pump::paced(lab, Kind::SealedPump, lab.paced_size(), PACED_BPS)
 }
 
 pub(crate) fn send(args: &EndpointArgs) -> Result<Report, Void> {

@@ -39,6 +39,17 @@ impl SourceFile {
         Ok(SourceFile { path, size, digest: hasher.finalize().to_hex().to_string() })
     }
 
+    /// A file of the first `size` bytes at `path`, unless that is this one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn first(&self, size: u64, path: PathBuf) -> io::Result<Option<SourceFile>> {
+        if size == self.size {
+            return Ok(None);
+        }
+        SourceFile::create(path, size).map(Some)
+    }
+
     /// Why the file at `path` is not a copy of this one, if it is not.
     pub(crate) fn difference(&self, path: &Path) -> Option<String> {
         match digest_of(path) {

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::sys::sendfile::sendfile;
 
 use super::endpoint::{self, EndpointArgs, Kind, Report, announce, cpu_seconds};
+use super::ktls;
 use super::process::Void;
 use super::row::{Figure, Lab};
 
@@ -24,15 +25,26 @@ const SENDFILE: u64 = 16 << 20;
 const SILENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn one_stream(lab: &Lab) -> Result<Vec<Figure>, Void> {
+    stream(lab, Kind::Tcp)
+}
+
+/// The same through the kernel's TLS.
+pub(crate) fn ktls(lab: &Lab) -> Result<Vec<Figure>, Void> {
+    ktls::check()?;
+    stream(lab, Kind::Ktls)
+}
+
+fn stream(lab: &Lab, kind: Kind) -> Result<Vec<Figure>, Void> {
     let plan = endpoint::Plan {
-        kind: Kind::Tcp,
+        kind,
         size: lab.source.size,
         digest: false,
         file: Some(&lab.source.path),
+        rate: None,
         limit: lab.limit,
     };
     let ends = endpoint::transfer(&lab.arena, &plan)?;
-    if ends.receiver.digest.as_ref() != Some(&lab.source.digest) {
+    if ends.received.digest.as_ref() != Some(&lab.source.digest) {
         return Err(Void("the receiver's digest is not the source's".into()));
     }
     Ok(vec![ends.figure("no digest")])
@@ -44,6 +56,9 @@ pub(crate) fn send(args: &EndpointArgs) -> Result<Report, Void> {
     let cpu = cpu_seconds();
     let begin = Instant::now();
     let mut stream = TcpStream::connect(args.address)?;
+    if args.kind == Kind::Ktls {
+        ktls::enable(&stream)?;
+    }
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
     let mut bytes = 0;
@@ -64,7 +79,7 @@ pub(crate) fn send(args: &EndpointArgs) -> Result<Report, Void> {
     if u64::from_le_bytes(answer) != bytes {
         return Err(Void("the receiver counted other bytes than were sent".into()));
     }
-    Ok(Report { bytes, digest: None, seconds, cpu_seconds, datagrams_per_call: 0.0 })
+    Ok(Report::new(bytes, seconds, cpu_seconds, 0.0))
 }
 
 pub(crate) fn receive(args: &EndpointArgs) -> Result<Report, Void> {
@@ -74,6 +89,9 @@ pub(crate) fn receive(args: &EndpointArgs) -> Result<Report, Void> {
     let listener = TcpListener::bind(args.address)?;
     announce(listener.local_addr()?)?;
     let (mut stream, _) = listener.accept()?;
+    if args.kind == Kind::Ktls {
+        ktls::enable(&stream)?;
+    }
     stream.set_read_timeout(Some(SILENCE))?;
     let cpu = cpu_seconds();
     let begin = Instant::now();
@@ -90,5 +108,5 @@ pub(crate) fn receive(args: &EndpointArgs) -> Result<Report, Void> {
     let seconds = begin.elapsed().as_secs_f64();
     let cpu_seconds = cpu_seconds() - cpu;
     let digest = Some(blake3::hash(&kept[..have]).to_hex().to_string());
-    Ok(Report { bytes: have as u64, digest, seconds, cpu_seconds, datagrams_per_call: 0.0 })
+    Ok(Report { digest, ..Report::new(have as u64, seconds, cpu_seconds, 0.0) })
 }
