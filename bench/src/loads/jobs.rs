@@ -102,7 +102,7 @@ pub(super) fn fair(args: &LoadsArgs, dir: &Path) -> Result<Vec<Row>, Void> {
     let all = u64::from(jobs) * LARGE as u64;
     let deadline = Instant::now() + LIMIT;
     let halfway = loop {
-        let now = list(&mut client, false)?;
+        let now = list(&mut client, true)?;
         let moved: u64 = now.values().map(|job| job.bytes).sum();
         if moved >= all / 2 {
             break now;
