@@ -10,20 +10,20 @@ use udpx_proto::messages::{ListEntry, ListKind};
 
 use super::errand::{Cx, Errand};
 use super::link::{Happened, Link};
+use super::question::{Query, Question};
 use super::{Event, Way};
 use crate::engine::report::{Answer, Report, Task};
 use crate::report::JobError;
 use crate::storage::listing::{Entry, EntryKind, LIST_ENTRIES_MAX, Listing};
 
 /// The question what a directory of the peer holds.
-pub(crate) struct ListAsk {
-    link: Link,
+pub(crate) type ListAsk = Question<List>;
+
+/// A directory, and what is known of it.
+pub(crate) struct List {
     root: String,
     path: Vec<u8>,
-    asked: bool,
     listing: Listing,
-    result: Option<Result<(), JobError>>,
-    over: bool,
 }
 
 impl ListAsk {
@@ -32,15 +32,8 @@ impl ListAsk {
     /// # Errors
     /// There is no address.
     pub(crate) fn new(way: Way, id: u32, root: &str, path: &[u8], now: Instant) -> Result<Self, JobError> {
-        Ok(Self {
-            link: Link::new(way, id, now)?,
-            root: root.to_owned(),
-            path: path.to_vec(),
-            asked: false,
-            listing: Listing { entries: Vec::new(), is_cut: false },
-            result: None,
-            over: false,
-        })
+        let listing = Listing { entries: Vec::new(), is_cut: false };
+        Self::of(List { root: root.to_owned(), path: path.to_vec(), listing }, way, id, now)
     }
 
     /// What came of it, once it [`is_over`](Errand::is_over).
@@ -48,78 +41,32 @@ impl ListAsk {
     /// # Errors
     /// No session came about, or what the peer says against it.
     pub(crate) fn into_outcome(self) -> Result<Listing, JobError> {
-        self.result.unwrap_or(Ok(())).map(|()| self.listing)
-    }
-
-    fn on_answer(&mut self, answer: Answer) -> Option<Result<(), JobError>> {
-        match answer {
-            Answer::Refused(failure) => Some(Err(self.link.host().told(&failure))),
-            Answer::Entries(page) => {
-                self.listing.entries.extend(page.entries.into_iter().map(entry));
-                if self.listing.entries.len() > LIST_ENTRIES_MAX {
-                    let text = "the peer lists more entries than one listing may have";
-                    return Some(Err(JobError::with_remedy(Code::Protocol, text)));
-                }
-                page.last.then(|| {
-                    // It should be; nobody who shows it need trust that.
-                    self.listing.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-                    self.listing.is_cut = page.truncated;
-                    Ok(())
-                })
-            }
-            Answer::Pong { .. } | Answer::Joined(_) => None,
-        }
-    }
-
-    fn settle(&mut self, result: Option<Result<(), JobError>>, cx: &mut Cx<'_>) {
-        if self.result.is_none()
-            && let Some(result) = result
-        {
-            self.link.close(result.as_ref().map_or_else(|error| error.code, |()| Code::Done), cx);
-            self.result = Some(result);
-        }
-        if self.result.is_none() && !self.asked {
-            let task = Task::List { root: self.root.clone(), path: self.path.clone() };
-            self.asked = self.link.begin(task, cx);
-        }
-        self.over |= self.link.is_closed(cx.now);
+        self.into_answered().map(|list| list.listing)
     }
 }
 
-impl Errand for ListAsk {
-    fn link(&self) -> &Link {
-        &self.link
+impl Query for List {
+    fn task(&self) -> Task {
+        Task::List { root: self.root.clone(), path: self.path.clone() }
     }
 
-    fn on_report(&mut self, report: Report, cx: &mut Cx<'_>) {
-        let result = match self.link.on_report(report, cx) {
-            Ok(Happened::Changed) => {
-                self.listing.entries.clear();
-                self.asked = false;
-                None
-            }
-            Ok(Happened::Report(Report::Answer { answer, .. })) => self.on_answer(answer),
-            Ok(Happened::Report(_) | Happened::Nothing) => None,
-            Err(error) => Some(Err(error)),
-        };
-        self.settle(result, cx);
+    fn begin_anew(&mut self) {
+        self.listing.entries.clear();
     }
 
-    fn due(&mut self, cx: &mut Cx<'_>) {
-        let result = self.link.due(cx).err().map(Err);
-        self.settle(result, cx);
-    }
-
-    fn deadline(&self) -> Instant {
-        self.link.deadline()
-    }
-
-    fn stop(&mut self, code: Code, cx: &mut Cx<'_>) {
-        self.settle(Some(Err(JobError::ended(code))), cx);
-    }
-
-    fn is_over(&self) -> bool {
-        self.over
+    fn on_answer(&mut self, answer: Answer) -> Option<Result<(), JobError>> {
+        let Answer::Entries(page) = answer else { return None };
+        self.listing.entries.extend(page.entries.into_iter().map(entry));
+        if self.listing.entries.len() > LIST_ENTRIES_MAX {
+            let text = "the peer lists more entries than one listing may have";
+            return Some(Err(JobError::with_remedy(Code::Protocol, text)));
+        }
+        page.last.then(|| {
+            // It should be; nobody who shows it need trust that.
+            self.listing.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            self.listing.is_cut = page.truncated;
+            Ok(())
+        })
     }
 }
 

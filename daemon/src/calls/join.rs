@@ -6,21 +6,21 @@ use std::time::Instant;
 use udpx_proto::Code;
 use udpx_proto::messages::JoinAccepted;
 
-use super::errand::{Cx, Errand};
-use super::link::{Happened, Link};
+use super::question::{Query, Question};
 use super::{Event, Way};
-use crate::engine::report::{Answer, Report, Task};
+use crate::engine::report::{Answer, Task};
 use crate::report::JobError;
 
 /// The wish to be known there.
-pub(crate) struct JoinAsk {
-    link: Link,
+pub(crate) type JoinAsk = Question<Join>;
+
+/// What we are called, and what came of it.
+pub(crate) struct Join {
     name: String,
     port: u16,
-    asked: bool,
+    /// At which of its addresses the inviter was found.
     address: Option<SocketAddr>,
-    result: Option<Result<JoinAccepted, JobError>>,
-    over: bool,
+    accepted: Option<JoinAccepted>,
 }
 
 impl JoinAsk {
@@ -29,81 +29,36 @@ impl JoinAsk {
     /// # Errors
     /// There is no address.
     pub(crate) fn new(way: Way, id: u32, name: &str, port: u16, now: Instant) -> Result<Self, JobError> {
-        let link = Link::new(way, id, now)?;
         let name = name.to_owned();
-        Ok(Self { link, name, port, asked: false, address: None, result: None, over: false })
+        Self::of(Join { name, port, address: None, accepted: None }, way, id, now)
     }
 
-    /// What the inviter says, and at which of its addresses it was found; once it [`is_over`](Errand::is_over).
+    /// What the inviter says, and at which of its addresses it was found; once it
+    /// [`is_over`](super::Errand::is_over).
     ///
     /// # Errors
     /// No session came about, or what the inviter says against it.
     pub(crate) fn into_outcome(self) -> Result<(JoinAccepted, SocketAddr), JobError> {
-        let lost = || JobError::with_remedy(Code::Bug, "a session without an address");
-        let accepted = self.result.unwrap_or_else(|| Err(lost()))?;
-        Ok((accepted, self.address.ok_or_else(lost)?))
-    }
-
-    fn settle(&mut self, result: Option<Result<JoinAccepted, JobError>>, cx: &mut Cx<'_>) {
-        if self.result.is_none()
-            && let Some(result) = result
-        {
-            self.link.close(result.as_ref().map_or_else(|error| error.code, |_| Code::Done), cx);
-            self.result = Some(result);
-        }
-        if self.result.is_none() && !self.asked {
-            let task = Task::Join { name: self.name.clone(), port: self.port };
-            self.asked = self.link.begin(task, cx);
-        }
-        self.over |= self.link.is_closed(cx.now);
+        let Join { accepted, address, .. } = self.into_answered()?;
+        let both = accepted.zip(address);
+        both.ok_or_else(|| JobError::with_remedy(Code::Bug, "a session without an address"))
     }
 }
 
-impl Errand for JoinAsk {
-    fn link(&self) -> &Link {
-        &self.link
+impl Query for Join {
+    fn task(&self) -> Task {
+        Task::Join { name: self.name.clone(), port: self.port }
     }
 
-    fn on_report(&mut self, report: Report, cx: &mut Cx<'_>) {
-        let mut connected = None;
-        let mut events = |event: Event| {
-            if let Event::Connected { address, .. } = &event {
-                connected = Some(*address);
-            }
-        };
-        let mut inner = Cx { engine: cx.engine, now: cx.now, events: &mut events };
-        let result = match self.link.on_report(report, &mut inner) {
-            Ok(Happened::Changed) => {
-                self.asked = false;
-                None
-            }
-            Ok(Happened::Report(Report::Answer { answer: Answer::Joined(accepted), .. })) => {
-                Some(Ok(accepted))
-            }
-            Ok(Happened::Report(Report::Answer { answer: Answer::Refused(failure), .. })) => {
-                Some(Err(self.link.host().told(&failure)))
-            }
-            Ok(Happened::Report(_) | Happened::Nothing) => None,
-            Err(error) => Some(Err(error)),
-        };
-        self.address = connected.or(self.address);
-        self.settle(result, cx);
+    fn on_event(&mut self, event: &Event) {
+        if let Event::Connected { address, .. } = event {
+            self.address = Some(*address);
+        }
     }
 
-    fn due(&mut self, cx: &mut Cx<'_>) {
-        let result = self.link.due(cx).err().map(Err);
-        self.settle(result, cx);
-    }
-
-    fn deadline(&self) -> Instant {
-        self.link.deadline()
-    }
-
-    fn stop(&mut self, code: Code, cx: &mut Cx<'_>) {
-        self.settle(Some(Err(JobError::ended(code))), cx);
-    }
-
-    fn is_over(&self) -> bool {
-        self.over
+    fn on_answer(&mut self, answer: Answer) -> Option<Result<(), JobError>> {
+        let Answer::Joined(accepted) = answer else { return None };
+        self.accepted = Some(accepted);
+        Some(Ok(()))
     }
 }

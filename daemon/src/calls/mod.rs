@@ -18,6 +18,7 @@ pub(crate) mod link;
 mod progress;
 mod pull;
 mod push;
+mod question;
 mod run;
 mod wording;
 
