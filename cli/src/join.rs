@@ -4,6 +4,7 @@ use std::io::Read;
 
 use clap::Args;
 use serde_json::json;
+use udpx_control::client::Client;
 use udpx_control::schema::{Join, Reply};
 use udpxd::Code;
 
@@ -31,16 +32,35 @@ pub(crate) struct JoinArgs {
     socket: AskArgs,
 }
 
+/// A ticket, and what is to be made of it.
+pub(crate) struct Ticketed {
+    pub(crate) ticket: String,
+    pub(crate) name: Option<String>,
+    pub(crate) call_me: Option<String>,
+    pub(crate) mutual: bool,
+}
+
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: JoinArgs, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
     let text = if args.ticket == "-" { standard_input()? } else { args.ticket };
     // The whole line may have been pasted.
     let ticket = text.trim().strip_prefix(COMMAND).unwrap_or(text.trim()).to_owned();
-    let mutual = args.mutual;
-    let request = Join { ticket, name: args.name, call_me: args.call_me, mutual };
-    let mut client = ask::connect(args.socket.socket)?;
-    let Reply::Joined { peer, joiner, rtt_us } = ask::wait(&mut client, request, None, &interrupt, |_| {})?
+    let client = ask::connect(args.socket.socket)?;
+    let JoinArgs { name, call_me, mutual, .. } = args;
+    with(client, Ticketed { ticket, name, call_me, mutual }, output, &interrupt)
+}
+
+/// Has the daemon use a ticket, and tells what came of it.
+pub(crate) fn with(
+    mut client: Client,
+    ticketed: Ticketed,
+    output: Output,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let Ticketed { ticket, name, call_me, mutual } = ticketed;
+    let request = Join { ticket, name, call_me, mutual };
+    let Reply::Joined { peer, joiner, rtt_us } = ask::wait(&mut client, request, None, interrupt, |_| {})?
     else {
         return Err(ask::unexpected());
     };
@@ -73,9 +93,9 @@ fn standard_input() -> Result<String, Failure> {
 }
 
 /// What stands before a ticket that is meant to be pasted.
-const COMMAND: &str = "sudo udpxctl join ";
+pub(crate) const COMMAND: &str = "sudo udpxctl join ";
 /// More than any line with a ticket has.
-const LINE_BYTES_MAX: u64 = 4096;
+pub(crate) const LINE_BYTES_MAX: u64 = 4096;
 
 const HELP: &str = "Examples:
   sudo udpxctl join udpx1afva...

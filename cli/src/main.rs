@@ -30,6 +30,7 @@ mod lend;
 mod ls;
 mod manual;
 mod names;
+mod pair;
 mod peer;
 mod peer_list;
 mod peers;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         Command::Peers(args) => peer_list::run(args, output),
         Command::Invite(args) => invite::run(args, output),
         Command::Join(args) => join::run(args, output),
+        Command::Pair(args) => pair::run(args, output),
         Command::Peer(args) => peer::run(args, output),
         Command::Inbox(args) => inbox::run(args, output),
         Command::Root(args) => root::run(args, output),

@@ -15,6 +15,7 @@ use crate::hosting::serve::ServeArgs;
 use crate::invite::InviteArgs;
 use crate::join::JoinArgs;
 use crate::jsonl;
+use crate::pair::PairArgs;
 use crate::peer::PeerArgs;
 use crate::root::RootArgs;
 
@@ -103,6 +104,8 @@ pub(crate) enum Command {
     Invite(InviteArgs),
     /// Become a peer of the machine that made a ticket
     Join(JoinArgs),
+    /// Become a peer of a machine that ssh reaches: invite there, and join here
+    Pair(PairArgs),
     /// Show one peer, rename or remove it, and change what it may do
     Peer(PeerArgs),
     /// List what has arrived since the daemon was started

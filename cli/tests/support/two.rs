@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -35,6 +36,10 @@ pub(crate) struct Machine {
     pub(crate) home: PathBuf,
     daemon: Option<Child>,
     pub(crate) port: u16,
+    /// What its daemons have said.
+    log: Arc<Mutex<Vec<u8>>>,
+    /// They say all that they can.
+    pub(crate) traced: bool,
 }
 
 impl Two {
@@ -61,6 +66,24 @@ impl Two {
         two
     }
 
+    /// B knows a as `alice`, and a knows b as `bob`, by what commands could have written.
+    pub(crate) fn acquainted() -> Two {
+        let two = Two::strangers();
+        let of_a = format!("# the laptop\n[[peer]]\nname = \"alice\"\nkey = {:?}\n", two.a.key());
+        fs::write(two.b.state.join("state/peers.toml"), of_a).unwrap();
+        let of_b = format!(
+            "[[peer]]\nname = \"bob\"\nkey = {:?}\nwrite = false\naddress = \"127.0.0.1:{}\"\n",
+            two.b.key(),
+            two.b.port
+        );
+        fs::write(two.a.state.join("state/peers.toml"), of_b).unwrap();
+        for machine in [&two.a, &two.b] {
+            machine.reload();
+            until("the file is read", || machine.administered("peers").stdout.contains("udpxk1"));
+        }
+        two
+    }
+
     /// The machines, without daemons, and a port for that of b.
     fn set_up() -> (Two, u16) {
         let place = tempfile::tempdir().unwrap();
@@ -68,8 +91,11 @@ impl Two {
         let programs = place.path().join("bin");
         fs::create_dir(&programs).unwrap();
         // Where others may not go the other users cannot run them from.
-        fs::copy(udpxd(), programs.join("udpxd")).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_udpxctl"), programs.join("udpxctl")).unwrap();
+        for (program, name) in [(udpxd(), "udpxd"), (env!("CARGO_BIN_EXE_udpxctl").into(), "udpxctl")] {
+            let here = programs.join(name);
+            // A copy takes its time where a disk is busy, and is needed on another file system only.
+            fs::hard_link(&program, &here).or_else(|_| fs::copy(&program, &here).map(drop)).unwrap();
+        }
         let a = Machine::new("a", place.path(), &programs, (64_001, 64_011));
         let b = Machine::new("b", place.path(), &programs, (64_002, 64_012));
         (Two { place, a, b }, free_port())
@@ -106,7 +132,17 @@ impl Machine {
             fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
             chown(directory, uid, uid).unwrap();
         }
-        Machine { name, uids, state, programs: programs.into(), home, daemon: None, port: 0 }
+        Machine {
+            name,
+            uids,
+            state,
+            programs: programs.into(),
+            home,
+            daemon: None,
+            port: 0,
+            log: Arc::default(),
+            traced: false,
+        }
     }
 
     fn command(&self, program: &str, uid: Option<u32>, home: &Path) -> Command {
@@ -139,6 +175,18 @@ impl Machine {
         fs::write(at("udpxd.toml"), text).unwrap();
     }
 
+    /// Puts lines before those of its configuration.
+    pub(crate) fn configure_also(&self, lines: &str) {
+        let path = self.state.join("udpxd.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{lines}\n{text}")).unwrap();
+    }
+
+    /// What its daemons have said so far.
+    pub(crate) fn told(&self) -> Vec<u8> {
+        self.log.lock().unwrap().clone()
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.state.join("d.sock")
     }
@@ -147,6 +195,9 @@ impl Machine {
     pub(crate) fn start(&mut self) {
         let mut command = self.command("udpxd", self.uids.map(|(daemon, _)| daemon), &self.state);
         command.args(["run", "--config"]).arg(self.state.join("udpxd.toml")).stdout(Stdio::null());
+        if self.traced {
+            command.env("RUST_LOG", "trace");
+        }
         let mut child = spawn(&mut command);
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let (mut line, mut all) = (String::new(), String::new());
@@ -156,7 +207,14 @@ impl Machine {
             all.push_str(&line);
         }
         // Somebody has to read the rest, or it would wait for that.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let kept = self.log.clone();
+        kept.lock().unwrap().extend(all.as_bytes());
+        std::thread::spawn(move || {
+            let mut line = Vec::new();
+            while log.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+                kept.lock().unwrap().append(&mut line);
+            }
+        });
         if self.uids.is_some() {
             fs::set_permissions(self.socket(), fs::Permissions::from_mode(0o666)).unwrap();
         }
@@ -185,8 +243,19 @@ impl Machine {
 
     /// `udpxctl` to its end as an administrator does it: the daemon's own user is one.
     pub(crate) fn administered(&self, line: &str) -> Ran {
+        Ran::of(&run(&mut self.administrator(line)))
+    }
+
+    /// The same, before it begins.
+    pub(crate) fn administrator(&self, line: &str) -> Command {
         let mut command = self.command("udpxctl", self.uids.map(|(daemon, _)| daemon), &self.state);
-        Ran::of(&run(command.args(line.split_whitespace())))
+        command.args(line.split_whitespace());
+        command
+    }
+
+    /// Where its programs are.
+    pub(crate) fn programs(&self) -> &Path {
+        &self.programs
     }
 
     /// Has its daemon read its files anew.
