@@ -7,7 +7,7 @@ use udpx_control::schema::{Event, PeerAction, PeerReport, PeerRights, Reply};
 use crate::args::{AskArgs, Output};
 use crate::failure::Failure;
 use crate::peer_list::{heard, rights};
-use crate::{ask, escape, events, jsonl, say};
+use crate::{ask, escape, events, jsonl, say, units, values};
 
 /// What is wanted of which peer.
 #[derive(Debug, Args)]
@@ -47,7 +47,24 @@ enum Action {
     Grant(RightsArgs),
     /// Take rights in a root away from a peer: those that are said, or all
     Revoke(RightsArgs),
+    /// Bound what may lie in a peer's directory; what is there stays
+    #[command(
+        after_help = "Example:\n  sudo udpxctl peer quota alice 20GiB\nWhat may be moved is bounded by: \
+                            sudo udpxctl limit peer alice 100mbit"
+    )]
+    Quota {
+        /// Its name
+        name: String,
+        /// Bytes of files: 500MB, 20GiB; or none, for what udpxd.toml says of all
+        #[arg(value_name = "SIZE|none", value_parser = values::size_or_none)]
+        bytes: Bytes,
+        #[command(flatten)]
+        socket: AskArgs,
+    },
 }
+
+/// A number of bytes, or none.
+type Bytes = Option<u64>;
 
 #[derive(Debug, Args)]
 struct RightsArgs {
@@ -97,6 +114,11 @@ pub(crate) fn run(args: PeerArgs, output: Output) -> Result<(), Failure> {
             let (rights, socket) = args.split();
             told_rights(change(socket, PeerAction::Grant(rights), output)?.as_ref(), output)
         }
+        Action::Quota { name, bytes, socket } => {
+            let now = change(socket, PeerAction::Quota { peer: name, bytes }, output)?;
+            let line = |peer: &PeerReport| format!("{}: {}\n", escape::text(&peer.peer), quota(peer));
+            conclude(output, &now.iter().map(line).collect::<String>())
+        }
         Action::Revoke(args) => {
             let (rights, socket) = args.split();
             told_rights(change(socket, PeerAction::Revoke(rights), output)?.as_ref(), output)
@@ -139,6 +161,15 @@ fn done() -> Result<(), Failure> {
     jsonl::emit_last("summary", events::object(json!({ "ok": true })))
 }
 
+/// What may lie in its directory.
+fn quota(peer: &PeerReport) -> String {
+    let most = peer.quota_bytes.map_or_else(|| "no quota".into(), units::size);
+    match peer.used_bytes {
+        Some(used) => format!("{most}, {} used", units::size(used)),
+        None => most,
+    }
+}
+
 /// All about one peer.
 fn card(peer: &PeerReport) -> String {
     let none = || "none".to_owned();
@@ -155,6 +186,8 @@ fn card(peer: &PeerReport) -> String {
         ("key", escape::text(&peer.key)),
         ("called at", peer.address.as_deref().map_or_else(none, escape::text)),
         ("rights", rights(peer)),
+        ("quota", quota(peer)),
+        ("limit", peer.limit_bps.map_or_else(none, |bps| units::bit_rate(bps as f64))),
         ("connected", connected),
         ("heard", heard(peer)),
         ("set in", source.to_owned()),
@@ -172,11 +205,17 @@ mod tests {
 
     #[test]
     fn a_card_says_where_a_peer_is_changed() {
-        let json = r#"{"peer":"bob","key":"udpxk1","sessions":0,"write":["inbox"],"read":["disk"],"configured":true}"#;
+        let json = r#"{"peer":"bob","key":"udpxk1","sessions":0,"write":["inbox"],"read":["disk"],"configured":true,
+            "quota_bytes":1073741824,"used_bytes":1024,"limit_bps":100000000}"#;
         let text = card(&serde_json::from_str(json).unwrap());
-        for line in
-            ["peer       bob\n", "called at  none\n", "rights     write disk:read\n", "udpxd.toml, where"]
-        {
+        for line in [
+            "peer       bob\n",
+            "called at  none\n",
+            "rights     write disk:read\n",
+            "quota      1.0 GiB, 1.0 KiB used\n",
+            "limit      100.00 Mbit/s\n",
+            "udpxd.toml, where",
+        ] {
             assert!(text.contains(line), "{text}");
         }
     }

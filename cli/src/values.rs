@@ -53,6 +53,14 @@ pub(crate) fn rate_or_none(text: &str) -> Result<Option<u64>, String> {
     }
 }
 
+/// A size, or `none`.
+pub(crate) fn size_or_none(text: &str) -> Result<Option<u64>, String> {
+    match text {
+        "none" => Ok(None),
+        _ => parse_size(text).map(Some).ok_or_else(|| "write a size: 500MB, 20GiB or none".into()),
+    }
+}
+
 /// How a transfer shares the path.
 pub(crate) use udpx_control::schema::Policy;
 

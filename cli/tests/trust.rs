@@ -6,29 +6,11 @@ mod support;
 use std::fs;
 
 use nix::sys::signal::Signal;
-use support::two::{Two, until};
-
-/// Two daemons of which b knows a by its peers.toml, and a knows b in the same way.
-fn acquainted() -> Two {
-    let two = Two::strangers();
-    let of_a = format!("# the laptop\n[[peer]]\nname = \"alice\"\nkey = {:?}\n", two.a.key());
-    fs::write(two.b.state.join("state/peers.toml"), of_a).unwrap();
-    let of_b = format!(
-        "[[peer]]\nname = \"bob\"\nkey = {:?}\nwrite = false\naddress = \"127.0.0.1:{}\"\n",
-        two.b.key(),
-        two.b.port
-    );
-    fs::write(two.a.state.join("state/peers.toml"), of_b).unwrap();
-    for machine in [&two.a, &two.b] {
-        machine.reload();
-        until("the file is read", || machine.administered("peers").stdout.contains("udpxk1"));
-    }
-    two
-}
+use support::two::Two;
 
 #[test]
 fn commands_change_what_a_peer_may_and_the_change_stays() {
-    let mut two = acquainted();
+    let mut two = Two::acquainted();
     two.a.file("sent", 1000);
     assert_eq!(two.a.ran("push sent bob").code, 0);
     // What is refused names the command, and the command is the remedy.
@@ -62,7 +44,7 @@ fn commands_change_what_a_peer_may_and_the_change_stays() {
 
 #[test]
 fn a_peer_is_renamed_and_forgotten() {
-    let two = acquainted();
+    let two = Two::acquainted();
     two.a.file("sent", 1000);
     assert_eq!(two.a.ran("push sent bob").code, 0);
     let ran = two.b.administered("peer rename alice alicia");
@@ -220,7 +202,7 @@ fn of_two_joiners_at_once_one_wins() {
 
 #[test]
 fn a_known_name_with_another_key_is_refused_with_both() {
-    let two = acquainted();
+    let two = Two::acquainted();
     let third = Two::strangers();
     let line = invited(&third, "");
     let refused = two.a.administered(&format!("{line} --name bob"));

@@ -18,6 +18,8 @@ pub mod config;
 pub mod daemon;
 pub mod embedded;
 mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hosting;
 pub mod identity;
 pub mod jobs;

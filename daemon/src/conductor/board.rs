@@ -48,11 +48,11 @@ impl Settings {
             let is_written = config.peers.iter().any(may_write);
             Place { name: name.clone(), path: root.path.clone(), is_written }
         }));
-        Self { peers: config.peers.iter().map(peer_report).collect(), roots }
+        Self { peers: config.peers.iter().map(|peer| peer_report(config, peer)).collect(), roots }
     }
 }
 
-fn peer_report(peer: &Peer) -> PeerReport {
+fn peer_report(config: &Config, peer: &Peer) -> PeerReport {
     let own = (root_of(peer), peer.rights);
     let others = peer.roots.iter().map(|(name, &rights)| (name.clone(), rights));
     let roots: Vec<(String, Rights)> = [own].into_iter().chain(others).collect();
@@ -70,7 +70,9 @@ fn peer_report(peer: &Peer) -> PeerReport {
         list: granted(|rights| rights.list),
         write: granted(|rights| rights.write),
         plain: peer.plain,
-        limit_bps: None,
+        limit_bps: peer.rate_bps,
+        quota_bytes: config.quota_of(peer),
+        used_bytes: None,
         heard_unix_ms: None,
     }
 }

@@ -31,12 +31,19 @@ impl Conductor {
             }
         }
         let name = match action {
-            PeerAction::Show { peer } | PeerAction::Remove { peer } => peer,
+            PeerAction::Show { peer }
+            | PeerAction::Remove { peer }
+            | PeerAction::Quota { peer, .. }
+            | PeerAction::Rate { peer, .. } => peer,
             PeerAction::Rename { to, .. } => to,
             PeerAction::Grant(rights) | PeerAction::Revoke(rights) => &rights.peer,
         };
         let now = self.board.peers().into_iter().find(|peer| peer.peer == *name);
-        now.into_iter().for_each(|peer| self.out.event(from, Event::Peer(peer)));
+        if let Some(mut report) = now {
+            let in_force = self.peers.iter().find(|peer| peer.name == *name);
+            report.used_bytes = in_force.and_then(|peer| self.daemon.used_in(&self.peer_book.inbox_of(peer)));
+            self.out.event(from, Event::Peer(report));
+        }
         self.out.done(from, Reply::Nothing);
         Ok(())
     }

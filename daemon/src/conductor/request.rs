@@ -1,6 +1,8 @@
 //! A request goes to whoever can answer it.
 
-use udpx_control::schema::{Command, ErrorReport, Reply, RootReport, Roots, Watch};
+use udpx_control::schema::{
+    Command, ErrorReport, Limit, LimitTarget, PeerAction, Reply, RootReport, Roots, Watch,
+};
 use udpx_proto::Code;
 
 use super::Conductor;
@@ -60,6 +62,10 @@ impl Conductor {
             Command::Cancel(of) => jobs.cancel(from, of.job, who, &mut cx),
             Command::Pause(of) => jobs.pause(from, of.job, who, &mut cx),
             Command::Resume(of) => jobs.resume(from, of.job, who, &mut cx),
+            Command::Limit(Limit { target: LimitTarget::Peer { peer }, rate_bps }) => {
+                self.admins.require(who.peer, "The limit of a peer")?;
+                self.change_peer(from, &PeerAction::Rate { peer, rate_bps })
+            }
             Command::Limit(limit) => jobs.limit(from, limit.target, limit.rate_bps, who, &mut cx),
             Command::SetPolicy(policy) => jobs.set_policy(from, &policy, who, &mut cx),
             Command::VaultOffer(offer) => jobs.offer(from, &offer, who, &mut cx),

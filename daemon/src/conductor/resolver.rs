@@ -140,19 +140,11 @@ const QUESTIONS_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{PeerAddress, PeerSource, Rights};
+    use crate::config::PeerAddress;
 
     fn bob() -> Peer {
-        Peer {
-            name: "bob".into(),
-            key: identity::ephemeral().unwrap().public(),
-            address: Some(PeerAddress { host: "192.0.2.7".into(), port: Some(999) }),
-            plain: false,
-            rights: Rights::default(),
-            roots: Default::default(),
-            inbox: None,
-            source: PeerSource::Configuration,
-        }
+        let address = Some(PeerAddress { host: "192.0.2.7".into(), port: Some(999) });
+        Peer { address, ..Peer::new("bob", identity::ephemeral().unwrap().public()) }
     }
 
     #[test]

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 pub use control::Control;
 pub(crate) use control::OF_USER;
 pub use limits::Limits;
-pub(crate) use peer::PEER_NAME_RULE;
+pub(crate) use peer::{PEER_NAME_RULE, RATE_LEAST_BPS};
 pub use peer::{Peer, PeerAddress, PeerSource, Rights};
 pub(crate) use roots::{INBOX, NAME_MAX, OVERLAP_REMEDY, ROOT_NAME_RULE, is_root_name};
 pub use roots::{Root, RootSource};
@@ -58,6 +58,10 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// Places beside the inbox that peers may be granted rights in, by name.
     pub roots: BTreeMap<String, Root>,
+    /// Bytes of files that may lie in each root, by name; that of the inbox holds for each peer's directory.
+    pub quotas: BTreeMap<String, u64>,
+    /// Bytes that are to stay free on the file systems of the inbox and of all roots.
+    pub keep_free: u64,
     /// How much of everything there may be at once.
     pub limits: Limits,
     /// What becomes of received bytes.
@@ -94,6 +98,8 @@ impl Default for Config {
             inbox: PathBuf::from("/var/lib/udpx/inbox"),
             state: None,
             roots: BTreeMap::new(),
+            quotas: BTreeMap::new(),
+            keep_free: 0,
             limits: Limits::default(),
             sink: Sink::Files,
             control: Control::Auto,
@@ -138,7 +144,12 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
-        Self::parse(&text).map_err(|mistake| mistake.of(path, &text))
+        Self::read(&text, path)
+    }
+
+    /// Checks the text of a file that messages call `path`.
+    pub(crate) fn read(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(text).map_err(|mistake| mistake.of(path, text))
     }
 
     /// The addresses to bind: those given; else every address, but only loopback where there is no peer and nobody can be
@@ -158,6 +169,12 @@ impl Config {
     /// Whether nobody may come, and no command can let anybody in.
     fn is_closed(&self) -> bool {
         self.peers.is_empty() && self.control == Control::Off
+    }
+
+    /// Bytes of files that may lie in a peer's directory.
+    #[must_use]
+    pub fn quota_of(&self, peer: &Peer) -> Option<u64> {
+        peer.quota.or_else(|| self.quotas.get(INBOX).copied())
     }
 
     /// The directory of a peer's files.
@@ -209,6 +226,14 @@ impl Config {
         }
         if let Some(value) = fields.take("mtu_max") {
             config.mtu_max = value.size(1280..=u64::from(u16::MAX))? as u16;
+        }
+        if let Some(value) = fields.take("quotas") {
+            for (root, quota) in value.entries("write [quotas] before the names of roots")? {
+                config.quotas.insert(root, quota.size(0..=u64::MAX)?);
+            }
+        }
+        if let Some(value) = fields.take("keep_free") {
+            config.keep_free = value.size(0..=u64::MAX)?;
         }
         if let Some(value) = fields.take("limits") {
             config.limits = Limits::parse(&value)?;

@@ -30,6 +30,10 @@ pub struct Peer {
     pub roots: BTreeMap<String, Rights>,
     /// The directory of its files, instead of `inbox/NAME`.
     pub inbox: Option<PathBuf>,
+    /// Bytes of files that may lie in its directory; `None`: what the configuration says of all, if anything.
+    pub quota: Option<u64>,
+    /// What may be moved to it and from it, bits a second; `None` for any rate.
+    pub rate_bps: Option<u64>,
     /// Where this is said.
     pub source: PeerSource,
 }
@@ -201,6 +205,8 @@ impl Peer {
             rights: Rights::default(),
             roots: BTreeMap::new(),
             inbox: None,
+            quota: None,
+            rate_bps: None,
             source: PeerSource::Configuration,
         }
     }
@@ -240,11 +246,19 @@ impl Peer {
         if let Some(value) = fields.take("inbox") {
             peer.inbox = Some(value.text()?.into());
         }
+        if let Some(value) = fields.take("quota") {
+            peer.quota = Some(value.size(0..=u64::MAX)?);
+        }
+        if let Some(value) = fields.take("rate") {
+            peer.rate_bps = Some(value.rate(RATE_LEAST_BPS)?);
+        }
         fields.finish()?;
         Ok(peer)
     }
 }
 
+/// Less is no rate that anything would arrive at, bits a second.
+pub(crate) const RATE_LEAST_BPS: u64 = 8_000;
 /// What a peer may be called.
 pub(crate) const PEER_NAME_RULE: &str =
     "a name has 1 to 64 letters, digits, '-', '_' or '.', and begins with no '.'";

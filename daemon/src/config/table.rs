@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Mistake;
-use super::text::{nearest, parse_size};
+use super::text::{nearest, parse_rate, parse_size};
 
 /// A table being read.
 pub(super) struct Fields<'t> {
@@ -107,6 +107,16 @@ impl Value<'_> {
             return Err(self.mistake(&format!("'{key}' must lie between {least} and {most} bytes")));
         }
         Ok(size)
+    }
+
+    /// Bits a second, `least` or more: a text, since a number alone would leave open of what.
+    pub(super) fn rate(&self, least: u64) -> Result<u64, Mistake> {
+        let text = self.text()?;
+        let rate = parse_rate(text).filter(|&bps| bps >= least);
+        rate.ok_or_else(|| {
+            let key = &self.key;
+            self.mistake(&format!("'{key}' is a rate such as \"100 Mbit/s\", of {least} bit/s or more"))
+        })
     }
 
     /// A number of things.

@@ -19,12 +19,12 @@ pub fn parse_size(text: &str) -> Option<u64> {
     scale(number, factor)
 }
 
-/// Bits a second: `1000000`, `500k`, `100M`, `1.5 Gbit/s`, `20Gbps` (all decimal, as is usual for rates).
+/// Bits a second: `1000000`, `500k`, `100M`, `1.5 Gbit/s`, `20Gbps`, `10mbit` (all decimal, as is usual for rates).
 #[must_use]
 pub fn parse_rate(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let unit = unit.to_ascii_lowercase();
-    let unit = unit.strip_suffix("bit/s").or_else(|| unit.strip_suffix("bps")).unwrap_or(&unit);
+    let unit = ["bit/s", "bps", "bit"].iter().find_map(|end| unit.strip_suffix(end)).unwrap_or(&unit);
     let factor: u64 = match unit {
         "" => 1,
         "k" => 1_000,

@@ -164,6 +164,7 @@ pub struct Daemon {
     config_name: String,
     /// Commands can let others in.
     invites: bool,
+    allowances: places::Allowances,
 }
 
 impl Daemon {
@@ -193,7 +194,8 @@ impl Daemon {
         bell: Option<Bell>,
         invites: bool,
     ) -> Result<Self, DaemonError> {
-        let peers = places::accesses(config)?;
+        let allowances = places::Allowances::default();
+        let peers = places::accesses(config, &allowances)?;
         if config.sink == Sink::Files {
             places::sweep(&peers);
         }
@@ -218,7 +220,7 @@ impl Daemon {
             }
             crate::engine::StartError::System(_) => DaemonError::System(error.to_string()),
         })?;
-        Ok(Self { engine, key, config: config.clone(), config_name: config_name.into(), invites })
+        Ok(Self { engine, key, config: config.clone(), config_name: config_name.into(), invites, allowances })
     }
 
     /// Takes over the peers, inboxes and roots of a changed configuration; sessions of peers who lost something by it are
@@ -227,7 +229,8 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`]; then everything stays as it was.
     pub fn reload(&mut self, config: &Config) -> Result<Vec<&'static str>, DaemonError> {
-        let peers = Peers::new(places::accesses(config)?, self.config_name.clone(), self.invites);
+        let peers =
+            Peers::new(places::accesses(config, &self.allowances)?, self.config_name.clone(), self.invites);
         let sessions = config.limits.sessions as usize;
         if !(self.engine.send(Command::Admit(peers)) && self.engine.send(Command::Bound { sessions })) {
             return Err(DaemonError::System("The engine is too busy to take new peers; try again.".into()));
@@ -287,6 +290,11 @@ impl Daemon {
             Ok(report) => Ok(report.map(notice)),
             Err(_) => Err(DaemonError::EngineGone),
         }
+    }
+
+    /// Bytes that lie in a place of peers, as far as they have been counted since the daemon was started.
+    pub(crate) fn used_in(&self, place: &std::path::Path) -> Option<u64> {
+        self.allowances.used(place)
     }
 
     /// Its engine, for sessions that it opens itself.

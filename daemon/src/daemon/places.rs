@@ -8,14 +8,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::DaemonError;
-use crate::config::{Config, Peer, PeerSource, Sink};
+use crate::config::{self, Config, Peer, PeerSource, Sink};
 use crate::engine::access::{Access, Root};
+use crate::storage::allowance::{Allowance, Terms};
 use crate::storage::orphans::remove_orphans;
 use crate::storage::vault::{NullVault, RootVault, Vault, VaultError};
 use crate::transfer::take::Place;
+
+/// What each place may hold, by its path: an account goes on when its place is opened anew.
+#[derive(Debug, Default)]
+pub(super) struct Allowances(Mutex<BTreeMap<PathBuf, Arc<Allowance>>>);
+
+impl Allowances {
+    fn of(&self, path: &Path, terms: Terms) -> Arc<Allowance> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let allowance = all.entry(path.into()).or_default().clone();
+        allowance.set(terms);
+        allowance
+    }
+
+    /// Bytes that lie in a place, as far as they have been counted.
+    pub(super) fn used(&self, path: &Path) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path)?.used()
+    }
+}
 
 /// A root other than the inbox: one vault, whoever may use it.
 type Shared<'c> = BTreeMap<&'c str, Root>;
@@ -24,10 +43,11 @@ type Shared<'c> = BTreeMap<&'c str, Root>;
 ///
 /// # Errors
 /// A peer's own directory cannot be used.
-pub(super) fn accesses(config: &Config) -> Result<Vec<Access>, DaemonError> {
+pub(super) fn accesses(config: &Config, allowances: &Allowances) -> Result<Vec<Access>, DaemonError> {
+    let open = |name, root: &config::Root| open(config, name, &root.path, allowances);
     let shared: Shared<'_> =
-        config.roots.iter().map(|(name, root)| (name.as_str(), open(config, name, &root.path))).collect();
-    config.peers.iter().map(|peer| access(config, &shared, peer)).collect()
+        config.roots.iter().map(|(name, root)| (name.as_str(), open(name, root))).collect();
+    config.peers.iter().map(|peer| access(config, &shared, peer, allowances)).collect()
 }
 
 /// Removes what a killed daemon has not finished in any of these places.
@@ -41,14 +61,20 @@ pub(super) fn sweep(peers: &[Access]) {
     }
 }
 
-fn access(config: &Config, shared: &Shared<'_>, peer: &Peer) -> Result<Access, DaemonError> {
+fn access(
+    config: &Config,
+    shared: &Shared<'_>,
+    peer: &Peer,
+    allowances: &Allowances,
+) -> Result<Access, DaemonError> {
     let inbox = match config.sink {
         Sink::Null => Place { vault: Arc::new(NullVault), root: PathBuf::from("/dev/null") },
         Sink::Files => {
             let root = config.inbox_of(peer);
             let opened = open_inbox(&root);
             let opened = opened.map_err(|error| DaemonError::Inbox { peer: peer.name.clone(), error })?;
-            Place { vault: Arc::new(opened.with_file_mode(FILE_MODE)), root }
+            let allowance = allowances.of(&root, own_terms(config, peer));
+            Place { vault: Arc::new(opened.with_file_mode(FILE_MODE).with_allowance(allowance)), root }
         }
     };
     let mut roots = vec![Root::inbox(peer.rights, inbox)];
@@ -63,13 +89,37 @@ fn access(config: &Config, shared: &Shared<'_>, peer: &Peer) -> Result<Access, D
         }
     }
     let by_command = peer.source == PeerSource::PeersFile;
-    Ok(Access { key: peer.key, name: peer.name.clone(), plain: peer.plain, by_command, roots })
+    Ok(Access {
+        key: peer.key,
+        name: peer.name.clone(),
+        plain: peer.plain,
+        rate_bps: peer.rate_bps,
+        by_command,
+        roots,
+    })
 }
 
-fn open(config: &Config, name: &str, path: &Path) -> Root {
+/// What a peer's own directory may hold.
+fn own_terms(config: &Config, peer: &Peer) -> Terms {
+    let name = &peer.name;
+    let remedy = match peer.source {
+        PeerSource::PeersFile => format!("sudo udpxctl peer quota {name} SIZE"),
+        PeerSource::Configuration => {
+            format!("in its udpxd.toml, under [[peer]] name = {name:?}: quota = \"SIZE\"")
+        }
+    };
+    Terms { quota: config.quota_of(peer), keep_free: config.keep_free, remedy }
+}
+
+fn open(config: &Config, name: &str, path: &Path, allowances: &Allowances) -> Root {
     let vault: Result<Arc<dyn Vault>, String> = match (config.sink, RootVault::open(path)) {
         (Sink::Null, _) => Ok(Arc::new(NullVault)),
-        (Sink::Files, Ok(vault)) => Ok(Arc::new(vault.with_file_mode(FILE_MODE))),
+        (Sink::Files, Ok(vault)) => {
+            let remedy = format!("in its udpxd.toml, under [quotas]: {name} = \"SIZE\"");
+            let terms =
+                Terms { quota: config.quotas.get(name).copied(), keep_free: config.keep_free, remedy };
+            Ok(Arc::new(vault.with_file_mode(FILE_MODE).with_allowance(allowances.of(path, terms))))
+        }
         (Sink::Files, Err(error)) => {
             tracing::error!(root = name, %error, "a root cannot be used until this is mended and udpxd is reloaded");
             Err(format!(

@@ -23,6 +23,8 @@ pub(crate) struct Access {
     pub(crate) name: String,
     /// Its bulk data may come unencrypted.
     pub(crate) plain: bool,
+    /// What may be moved to it and from it, bits a second.
+    pub(crate) rate_bps: Option<u64>,
     /// Its rights are changed by commands.
     pub(crate) by_command: bool,
     /// Where it may do something. The first is the default: the one that is meant where a request names none.
@@ -205,6 +207,11 @@ impl Peers {
         }
     }
 
+    /// The cap of a peer.
+    pub(super) fn rate_bps(&self, key: &PublicKey) -> Option<u64> {
+        self.find(key).and_then(|access| access.rate_bps)
+    }
+
     pub(crate) fn find(&self, key: &PublicKey) -> Option<&Arc<Access>> {
         self.list.iter().find(|access| access.key == *key)
     }
@@ -225,6 +232,7 @@ impl Engine {
             }
         }
         self.config.peers = peers;
+        self.rates_stirred = true;
     }
 }
 
@@ -257,7 +265,14 @@ mod tests {
     }
 
     fn access(roots: Vec<Root>) -> Access {
-        Access { key: PublicKey([1; 32]), name: "alice".into(), plain: false, by_command: false, roots }
+        Access {
+            key: PublicKey([1; 32]),
+            name: "alice".into(),
+            plain: false,
+            rate_bps: None,
+            by_command: false,
+            roots,
+        }
     }
 
     const WRITE: Rights = Rights { write: true, read: false, list: false };

@@ -106,6 +106,7 @@ impl Engine {
         let mut driver = Driver::new(session, &place, peer, peer_key, now);
         driver.guest = guest;
         self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
+        self.rates_stirred = true;
     }
 
     /// Whether no further session is wanted: `limits.sessions`.

@@ -223,6 +223,7 @@ impl Engine {
         let peer = Peer::Server { connect: Box::new(connect), doubted: false };
         let driver = Driver::new(session, &place, peer, peer_key, now);
         self.associations[index as usize] = Some(Association::Open(Box::new(driver)));
+        self.rates_stirred = true;
         self.outbox.push(Report::Connected { tag, session: key, address, rtt, replaces });
     }
 

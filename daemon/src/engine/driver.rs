@@ -138,8 +138,11 @@ pub(crate) struct Driver {
     end: Option<Failure>,
     /// It shall be closed as soon as the peer has heard everything.
     lingering: Option<Lingering>,
-    /// The most that this end wants to be moved, wire bits a second, and what the peer wants.
+    /// The most that may be moved, wire bits a second, as whoever wants something of the peer says.
     limit_bps: Option<u64>,
+    /// As the cap of the peer says.
+    share_bps: Option<u64>,
+    /// As the peer says.
     wished_bps: Option<u64>,
     /// A file that we asked for has come.
     pub(super) has_fetched: bool,
@@ -197,6 +200,7 @@ impl Driver {
             end: None,
             lingering: None,
             limit_bps: None,
+            share_bps: None,
             wished_bps: None,
             has_fetched: false,
             closed: false,
@@ -395,16 +399,39 @@ impl Driver {
 
     /// The user wants no more moved than this, wire bits a second. The peer is asked for its part.
     pub(crate) fn set_limit(&mut self, bps: Option<u64>, cx: &mut Cx<'_>) {
-        self.dirty = true;
-        if self.limit_bps != bps {
-            self.limit_bps = bps;
+        let before = self.own_limit();
+        self.limit_bps = bps;
+        self.tell_limit(before, cx);
+    }
+
+    /// Nobody here wants more moved with this peer.
+    pub(crate) fn set_share(&mut self, bps: Option<u64>, cx: &mut Cx<'_>) {
+        let before = self.own_limit();
+        self.share_bps = bps;
+        self.tell_limit(before, cx);
+    }
+
+    /// It has a share of a cap of its peer.
+    pub(super) fn is_capped(&self) -> bool {
+        self.share_bps.is_some()
+    }
+
+    /// The most that this end wants moved.
+    fn own_limit(&self) -> Option<u64> {
+        [self.limit_bps, self.share_bps].into_iter().flatten().min()
+    }
+
+    fn tell_limit(&mut self, before: Option<u64>, cx: &mut Cx<'_>) {
+        let bps = self.own_limit();
+        if bps != before {
+            self.dirty = true;
             self.mail.push_back(Message::RateLimit(RateLimit { bps }));
             self.cap(cx);
         }
     }
 
     fn cap(&mut self, cx: &mut Cx<'_>) {
-        let least = [self.limit_bps, self.wished_bps].into_iter().flatten().min();
+        let least = [self.own_limit(), self.wished_bps].into_iter().flatten().min();
         self.session.set_rate_cap(least.map(|bps| bps as f64), cx.now);
     }
 

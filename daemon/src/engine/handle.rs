@@ -133,6 +133,7 @@ impl EngineHandle {
         let mut engine = Engine {
             params,
             housekeeping_at: clock.now(),
+            rates_stirred: false,
             clock,
             poll,
             timer,

@@ -30,6 +30,7 @@ mod listing;
 mod moving;
 mod numbers;
 mod outgoing;
+mod rates;
 mod receive;
 pub(crate) mod report;
 mod sources;
@@ -112,6 +113,8 @@ pub(crate) struct Engine {
     /// When the engine ends at the latest.
     stop_at: Option<Time>,
     housekeeping_at: Time,
+    /// Sessions or caps have changed since caps were divided.
+    rates_stirred: bool,
 }
 
 impl Engine {
@@ -203,6 +206,10 @@ impl Engine {
         self.workers.pump();
         if now >= self.housekeeping_at {
             self.keep_house(now);
+            self.rates_stirred = true;
+        }
+        if self.rates_stirred {
+            self.share_rates(now);
         }
         self.outbox.pump();
         self.outbox.ring();

@@ -51,7 +51,14 @@ impl Pair {
         let place = Place { vault, root: directory.path().into() };
         let rights = Rights { read: true, ..Rights::default() };
         let roots = vec![Root::inbox(rights, place)];
-        let access = Access { key: client.public(), name: "client".into(), plain, by_command: false, roots };
+        let access = Access {
+            key: client.public(),
+            name: "client".into(),
+            plain,
+            rate_bps: None,
+            by_command: false,
+            roots,
+        };
         let config = |identity, listen, peers| EngineConfig {
             sessions_max: usize::MAX,
             rekey: RekeyLimits { packets: 3000, gap: Duration::ZERO, ..RekeyLimits::default() },

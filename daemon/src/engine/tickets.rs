@@ -80,6 +80,7 @@ impl Grant {
             key,
             name,
             plain: false,
+            rate_bps: None,
             by_command: false,
             roots: vec![Root::inbox(self.rights, self.place.clone())],
         }

@@ -12,7 +12,9 @@ use udpx_proto::handshake::PublicKey;
 
 use super::file::{self, PEERS_MAX};
 use super::text::edited;
-use crate::config::{Config, ConfigError, INBOX, PEER_NAME_RULE, Peer, PeerSource, Rights, is_name};
+use crate::config::{
+    Config, ConfigError, INBOX, PEER_NAME_RULE, Peer, PeerSource, RATE_LEAST_BPS, Rights, is_name,
+};
 
 /// The peers of the configuration, and those of `peers.toml`.
 #[derive(Clone, Debug)]
@@ -56,6 +58,11 @@ impl PeerBook {
         self.configured.with_peers(&self.added)
     }
 
+    /// The directory of a peer's files.
+    pub(crate) fn inbox_of(&self, peer: &Peer) -> PathBuf {
+        self.configured.inbox_of(peer)
+    }
+
     /// Makes the file say what the book says.
     ///
     /// # Errors
@@ -97,6 +104,14 @@ impl PeerBook {
             PeerAction::Revoke(rights) => {
                 let at = self.changeable(&rights.peer)?;
                 revoke(&mut added[at], rights)?;
+            }
+            PeerAction::Quota { peer, bytes } => added[self.changeable(peer)?].quota = *bytes,
+            PeerAction::Rate { peer, rate_bps } => {
+                if rate_bps.is_some_and(|bps| bps < RATE_LEAST_BPS) {
+                    let text = "That is no rate that anything would arrive at.";
+                    return Err(report(Code::Usage, text, "The least rate is 8 kbit."));
+                }
+                added[self.changeable(peer)?].rate_bps = *rate_bps;
             }
         }
         Ok((added != self.added).then(|| self.with(added)))
@@ -252,6 +267,8 @@ mod tests {
             (PeerAction::Revoke(rights("alice", "disk", "list")), "read", "read"),
             (PeerAction::Revoke(rights("alice", "disk", "")), "read", ""),
             (PeerAction::Revoke(rights("alice", INBOX, "")), "", ""),
+            (PeerAction::Quota { peer: "alice".into(), bytes: Some(5 << 30) }, "", ""),
+            (PeerAction::Rate { peer: "alice".into(), rate_bps: Some(100_000_000) }, "", ""),
         ] {
             book = book.changed(&action, &book.merged()).unwrap().unwrap();
             assert!(
@@ -265,6 +282,8 @@ mod tests {
             let on_disk = alice.roots.get("disk").map_or(String::new(), |rights| rights.words().join(" "));
             assert_eq!(on_disk, disk, "{action:?}");
         }
+        let alice = book.reread().unwrap().by_name("alice").unwrap().clone();
+        assert_eq!((alice.quota, alice.rate_bps), (Some(5 << 30), Some(100_000_000)));
         let renamed = PeerAction::Rename { peer: "alice".into(), to: "carol".into() };
         book = book.changed(&renamed, &book.merged()).unwrap().unwrap();
         assert!(book.by_name("alice").is_none() && book.by_name("carol").is_some());
@@ -292,6 +311,8 @@ mod tests {
             ),
             (PeerAction::Grant(rights("alice", "films", "read")), "sudo udpxctl root add"),
             (PeerAction::Revoke(rights("alice", "films", "")), "udpxctl peer show alice"),
+            (PeerAction::Quota { peer: "conf".into(), bytes: Some(1) }, "is set in udpxd.toml"),
+            (PeerAction::Rate { peer: "alice".into(), rate_bps: Some(1) }, "The least rate is 8 kbit"),
             (rename("alice", "conf"), "Another peer is called \"conf\""),
             (rename("alice", "../x"), "is no name of a peer"),
         ] {

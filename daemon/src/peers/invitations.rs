@@ -112,18 +112,22 @@ impl Invitations {
     pub(crate) fn save(&self) -> io::Result<()> {
         let mut text = Zeroizing::new(String::new());
         for invitation in &self.list {
-            let line = Line {
-                ticket: invitation.ticket.text().to_string(),
-                root: invitation.root.clone(),
-                name: invitation.name.clone(),
-                holder: invitation.holder.as_ref().map(key_text),
-                spent: invitation.spent,
-            };
-            text.push_str(&Zeroizing::new(serde_json::to_string(&line)?));
+            text.push_str(&line(invitation)?);
             text.push('\n');
         }
         file::replace(&self.path, &text, FILE_MODE)
     }
+}
+
+fn line(invitation: &Invitation) -> io::Result<Zeroizing<String>> {
+    let line = Line {
+        ticket: invitation.ticket.text().to_string(),
+        root: invitation.root.clone(),
+        name: invitation.name.clone(),
+        holder: invitation.holder.as_ref().map(key_text),
+        spent: invitation.spent,
+    };
+    Ok(Zeroizing::new(serde_json::to_string(&line)?))
 }
 
 fn parse(line: &str) -> Option<Invitation> {
@@ -132,6 +136,22 @@ fn parse(line: &str) -> Option<Invitation> {
     // A holder that is none would leave the ticket to anybody.
     let holder = holder.map(|key| parse_key(&key).ok_or(())).transpose().ok()?;
     Some(Invitation { ticket: Ticket::parse(&ticket).ok()?, root, name, holder, spent })
+}
+
+/// Whether what is read of a file is what is read of it when it was written again: for fuzzing.
+///
+/// # Panics
+/// It is not.
+pub(crate) fn check_reading(text: &str) {
+    for invitation in text.lines().filter_map(parse) {
+        let written = line(&invitation).expect("nothing in it cannot be written");
+        assert!(parse(&written).is_some_and(|again| again.ticket == invitation.ticket));
+        let again = parse(&written).expect("it was, just now");
+        assert_eq!(
+            (again.holder, again.spent, again.name),
+            (invitation.holder, invitation.spent, invitation.name)
+        );
+    }
 }
 
 const FILE_NAME: &str = "invitations";

@@ -19,4 +19,5 @@ mod text;
 
 pub(crate) use book::PeerBook;
 pub(crate) use file::path_in;
-pub(crate) use invitations::{Invitation, Invitations};
+pub(crate) use invitations::{Invitation, Invitations, check_reading as check_invitations};
+pub(crate) use text::check_editing;

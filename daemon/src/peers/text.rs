@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::config::{Config, Peer, Rights};
+use crate::config::{Config, Peer, Rights, is_root_name};
 use crate::identity::key_text;
 
 /// The text for `after`, which `text` has been for `before`. Peers keep their key or their name.
@@ -73,6 +73,8 @@ fn table(peer: &Peer) -> String {
     let mut text = format!("[[peer]]\nname = {:?}\nkey = {:?}\n", peer.name, key_text(&peer.key));
     // Infallible: a String takes everything.
     if let Some(address) = &peer.address {
+        // Without a port, if that is how it was said: the file is to mean the same as before.
+        let address = address.port.map_or_else(|| address.host.clone(), |_| address.to_string());
         let _ = writeln!(text, "address = \"{address}\"");
     }
     if peer.plain {
@@ -81,13 +83,38 @@ fn table(peer: &Peer) -> String {
     let Rights { write, read, list } = peer.rights;
     let _ = writeln!(text, "write = {write}\nread = {read}\nlist = {list}");
     for (root, rights) in &peer.roots {
+        // Whoever edits the file may have called one what no root can be called.
+        let root =
+            if is_root_name(root) { root.clone() } else { toml::Value::String(root.clone()).to_string() };
         let _ = writeln!(text, "roots.{root} = {:?}", rights.words());
     }
     if let Some(inbox) = &peer.inbox {
         let inbox = toml::Value::String(inbox.to_string_lossy().into_owned());
         let _ = writeln!(text, "inbox = {inbox}");
     }
+    if let Some(quota) = peer.quota {
+        let _ = writeln!(text, "quota = \"{quota}\"");
+    }
+    if let Some(rate) = peer.rate_bps {
+        let _ = writeln!(text, "rate = \"{rate} bit/s\"");
+    }
     text
+}
+
+/// Whether what [`edited`] writes is read as what was wanted: for fuzzing, with a text that means `peers`.
+///
+/// # Panics
+/// It is not.
+pub(crate) fn check_editing(text: &str, peers: &[Peer]) {
+    let read = |text: &str| Config::peers_in(text, Path::new("")).expect("what is written is understood");
+    let mut changed = peers.to_vec();
+    for peer in &mut changed {
+        peer.rights.read = !peer.rights.read;
+    }
+    assert_eq!(read(&edited(text, peers, &changed)), changed);
+    changed.pop();
+    assert_eq!(read(&edited(text, peers, &changed)), changed);
+    assert_eq!(read(&edited("", &[], peers)), peers);
 }
 
 const HEAD: &str = "\
@@ -118,8 +145,12 @@ mod tests {
         all.rights = Rights { write: false, read: true, list: true };
         all.roots.insert("disk".into(), Rights { read: true, ..Rights::NONE });
         all.roots.insert("none".into(), Rights::NONE);
+        all.roots.insert("a \"b\".\u{e4}\n".into(), Rights::NONE);
         all.inbox = Some("/srv/a \"b\"\\c".into());
-        let after = [all, peer("bob", 2)];
+        (all.quota, all.rate_bps) = (Some(u64::MAX), Some(100_000_000));
+        let mut bob = peer("bob", 2);
+        bob.address = Some(PeerAddress { host: "2001:db8::2".into(), port: None });
+        let after = [all, bob];
         let text = edited("", &[], &after);
         assert_eq!(read(&text), after);
         assert!(text.starts_with("# Peers that"));

@@ -24,6 +24,7 @@
 //! ranges and subtree hashes that the engine had seen as written before that call. A part that a journal
 //! entry names is kept on drop with [`part::Part::keep`].
 
+pub mod allowance;
 pub mod blocks;
 pub mod digest;
 pub mod fileops;

@@ -24,6 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use nix::fcntl::AtFlags;
+
+use super::allowance::Charge;
 use super::fileops::FileOps;
 use super::lender::LentVault;
 use super::path::numbered;
@@ -84,6 +87,8 @@ struct PartFile {
     place: Place,
     state: AtomicU8,
     poisoned: AtomicBool,
+    /// What it takes of what may lie in its root.
+    charge: Option<Charge>,
 }
 
 /// Who may rename and remove a part.
@@ -131,6 +136,14 @@ impl Part {
         place: Place,
     ) -> Self {
         Self::of(PartFile::new(ops, file, Home::Lent(lender), place), size)
+    }
+
+    /// The same, on somebody's account.
+    pub(super) fn charged(mut self, charge: Option<Charge>) -> Self {
+        if let Sink::File(part) = &mut self.sink {
+            part.charge = charge;
+        }
+        self
     }
 
     fn of(file: PartFile, size: Option<u64>) -> Self {
@@ -209,7 +222,7 @@ impl Part {
 
     /// Writes `buffers` one after the other from `offset` on, all of them, and returns their bytes.
     ///
-    /// No space left is [`VaultError::NoSpace`] and leaves the part usable; any other error poisons it.
+    /// No space left is [`VaultError::NoSpace`] (or [`VaultError::OverQuota`], [`VaultError::BelowFloor`]) and leaves the part usable; any other error poisons it.
     pub fn write(&self, offset: u64, mut buffers: &mut [IoSlice<'_>]) -> Result<u64, VaultError> {
         let total: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
         if offset.checked_add(total).is_none_or(|end| self.size.is_some_and(|size| end > size)) {
@@ -225,6 +238,9 @@ impl Part {
             Sink::Pipe(_) => return Err(VaultError::OutOfRange { path: self.shown(), offset, bytes: total }),
         };
         part.check()?;
+        if let Some(charge) = &part.charge {
+            charge.grow(&*part.ops, &part.file, offset + total)?;
+        }
         let mut at = offset;
         IoSlice::advance_slices(&mut buffers, 0);
         while !buffers.is_empty() {
@@ -279,7 +295,11 @@ impl Part {
         if begun.is_err() {
             return Err(VaultError::Finished(part.path()));
         }
+        let replaced = part.replaced_bytes(dir, if_exists);
         let renamed = part.sync_and_rename(dir, if_exists, finish);
+        if let (Ok(_), Some(charge)) = (&renamed, &part.charge) {
+            charge.settle(replaced);
+        }
         part.state.store(if renamed.is_ok() { SETTLED } else { OPEN }, Ordering::Release);
         let path = part.place.dir_path.join(renamed?);
         part.ops.sync_dir(dir).map_err(|error| {
@@ -308,7 +328,15 @@ impl Part {
 
 impl PartFile {
     fn new(ops: Arc<dyn FileOps>, file: File, home: Home, place: Place) -> Self {
-        Self { ops, file, home, place, state: AtomicU8::new(OPEN), poisoned: AtomicBool::new(false) }
+        Self {
+            ops,
+            file,
+            home,
+            place,
+            state: AtomicU8::new(OPEN),
+            poisoned: AtomicBool::new(false),
+            charge: None,
+        }
     }
 
     /// The directory in which we may rename it.
@@ -342,6 +370,15 @@ impl PartFile {
             Err(error) if is_unsupported(&error) || error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(self.poison("written back", error)),
         }
+    }
+
+    /// Bytes of the file that this one is about to replace, for the account that both are on.
+    fn replaced_bytes(&self, dir: &File, if_exists: IfExists) -> u64 {
+        if self.charge.is_none() || if_exists != IfExists::Replace {
+            return 0;
+        }
+        let old = nix::sys::stat::fstatat(dir, self.place.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        old.map_or(0, |old| old.st_size.unsigned_abs())
     }
 
     fn sync_and_rename(

@@ -18,6 +18,7 @@ use nix::sys::stat::Mode;
 use udpx_control::descriptor::DescriptorError;
 use udpx_proto::Code;
 
+use super::allowance::{Allowance, Charge};
 use super::fileops::{FileOps, INSIDE, LinuxFiles, NO_LINKS, open_beneath};
 use super::lender::LentVault;
 use super::listing::{EntryKind, Listing, kind_of, list_directory};
@@ -91,6 +92,36 @@ pub enum VaultError {
         needed: u64,
         /// Bytes free for this user, quota not considered.
         free: u64,
+    },
+    /// The place may hold no more.
+    #[error(
+        "{path:?} needs {needed} more bytes, and {used} of the {quota} that may lie there are used. On it, remove files there, or raise the quota: {remedy}"
+    )]
+    OverQuota {
+        /// The destination.
+        path: PathBuf,
+        /// Bytes still to be stored.
+        needed: u64,
+        /// Bytes that lie there.
+        used: u64,
+        /// Bytes that may.
+        quota: u64,
+        /// What raises it.
+        remedy: String,
+    },
+    /// The file system is to keep more free space than there would be.
+    #[error(
+        "{path:?} needs {needed} more bytes, and of the {free} that its file system has free {keep} are to stay so. On it, free some space, or set a lower keep_free in its udpxd.toml"
+    )]
+    BelowFloor {
+        /// The destination.
+        path: PathBuf,
+        /// Bytes still to be stored.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+        /// Bytes that are to stay free.
+        keep: u64,
     },
     /// The file system doesn't take files of that size.
     #[error(
@@ -198,6 +229,8 @@ pub struct RootVault {
     pub(super) ops: Arc<dyn FileOps>,
     /// Mode of all files, instead of their senders'.
     file_mode: Option<u32>,
+    /// How much may lie here.
+    allowance: Option<Arc<Allowance>>,
 }
 
 impl RootVault {
@@ -214,13 +247,28 @@ impl RootVault {
         if !metadata.is_dir() {
             return Err(VaultError::NotDirectory(path.into()));
         }
-        Ok(Self { root: Arc::new(root), root_path: path.into(), ops, file_mode: None })
+        Ok(Self { root: Arc::new(root), root_path: path.into(), ops, file_mode: None, allowance: None })
     }
 
     /// The same, all of whose files get this mode: senders' modes mean nothing where others read.
     #[must_use]
     pub fn with_file_mode(self, mode: u32) -> Self {
         Self { file_mode: Some(mode), ..self }
+    }
+
+    /// The same, with a bound on what may lie in it.
+    #[must_use]
+    pub fn with_allowance(self, allowance: Arc<Allowance>) -> Self {
+        Self { allowance: Some(allowance), ..self }
+    }
+
+    /// What a file to come takes of what may lie here.
+    fn charge(&self, path: &RelPath, size: Option<u64>) -> Result<Option<Charge>, VaultError> {
+        let charge = |allowance: &Arc<Allowance>| {
+            let (root, shown) = (self.root.clone(), self.path_of(path));
+            Charge::new(allowance.clone(), root, shown, &*self.ops, size.unwrap_or(0))
+        };
+        self.allowance.as_ref().map(charge).transpose()
     }
 
     /// The directory of a destination, made where it is missing.
@@ -341,11 +389,12 @@ impl Vault for RootVault {
     fn create_part(&self, path: &RelPath, spec: PartSpec) -> Result<Part, VaultError> {
         let dir = self.directory(path)?;
         self.check_destination(&dir, path, spec.if_exists)?;
+        let charge = self.charge(path, spec.size)?;
         let (file, part_name) = self.create_file(&dir, path, spec.nonce)?;
         let reserved = reserve(&*self.ops, &file, &self.path_of(path), spec.size.unwrap_or(0));
         // From here on dropping the part removes the file.
         let place = self.place(path, part_name, spec.if_exists);
-        let part = Part::new(self.ops.clone(), dir, file, spec.size, place);
+        let part = Part::new(self.ops.clone(), dir, file, spec.size, place).charged(charge);
         reserved.map(|()| part)
     }
 

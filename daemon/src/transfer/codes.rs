@@ -42,6 +42,8 @@ pub(crate) fn code_of_vault(error: &VaultError) -> Code {
         | VaultError::Exists(_)
         | VaultError::Handed { .. }
         | VaultError::NoSpace { .. }
+        | VaultError::OverQuota { .. }
+        | VaultError::BelowFloor { .. }
         | VaultError::TooLarge { .. } => Code::NoSpace,
     }
 }

@@ -286,6 +286,22 @@ pub enum PeerAction {
     Grant(PeerRights),
     /// Take rights in a root away from it: those that are said, all if none is.
     Revoke(PeerRights),
+    /// Set how much may lie in its directory.
+    Quota {
+        /// Its name.
+        peer: String,
+        /// Bytes of files; without, what the configuration says of all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
+    },
+    /// Set what may be moved to it and from it.
+    Rate {
+        /// Its name.
+        peer: String,
+        /// Bits a second; without, any rate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rate_bps: Option<u64>,
+    },
 }
 
 /// Rights of a peer in a root.

@@ -106,6 +106,12 @@ pub struct PeerReport {
     /// Its cap, bits a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_bps: Option<u64>,
+    /// Bytes of files that may lie in its directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
+    /// Bytes that lie there, as far as they have been counted: nothing is counted before it matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_bytes: Option<u64>,
     /// When it was last heard of, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_unix_ms: Option<u64>,

@@ -12,6 +12,7 @@ use crate::calls::Errand;
 use crate::conductor::access::Admins;
 use crate::conductor::clients::Address;
 use crate::conductor::reports::{self, error};
+use crate::config::RATE_LEAST_BPS;
 use crate::engine::report::Command;
 
 /// Whoever asks.
@@ -139,7 +140,7 @@ impl Jobs {
         }
     }
 
-    /// Caps a job, or all with a peer, or all.
+    /// Caps a job, or all together.
     pub(in crate::conductor) fn limit(
         &mut self,
         from: Address,
@@ -159,21 +160,12 @@ impl Jobs {
                 job.record.options.limit_bps = rate_bps;
                 self.save(id);
             }
-            LimitTarget::Peer { peer } => {
-                who.admins.require(who.peer, "The limit of a peer")?;
-                if !cx.peers.iter().any(|known| known.name == peer) {
-                    let text = format!("No peer is called {peer:?}.");
-                    return Err(error(Code::Usage, text, "udpxctl peers lists them."));
-                }
-                match rate_bps {
-                    Some(bps) => drop(self.rates.peers.insert(peer, bps)),
-                    None => drop(self.rates.peers.remove(&peer)),
-                }
-            }
             LimitTarget::All => {
                 who.admins.require(who.peer, "The limit of everything")?;
-                self.rates.all = rate_bps;
+                self.limit_of_all = rate_bps;
             }
+            // It is a setting of the peer, and no matter of jobs.
+            LimitTarget::Peer { .. } => return Err(error(Code::Bug, Code::Bug.text(), Code::Bug.remedy())),
         }
         self.share_rates(cx);
         cx.out.done(from, Reply::Nothing);
@@ -259,6 +251,3 @@ fn refuse_ended(state: &JobState, id: u64) -> Result<(), ErrorReport> {
     };
     Err(error(Code::Usage, format!("Job {id} {how}."), format!("udpxctl show {id} tells about it.")))
 }
-
-/// The least cap: a packet a second or so.
-const RATE_LEAST_BPS: u64 = 8_000;

@@ -46,7 +46,6 @@ use crate::storage::Bell;
 use crate::storage::lender::LentCall;
 pub(super) use control::Who;
 use job::{Job, Phase};
-use rates::Rates;
 
 /// What the conductor asked a lender for: a file of a job's run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,7 +77,8 @@ pub(super) struct Jobs {
     /// When the first of them wants to be tried again, or given up.
     alarm: Option<Instant>,
     limits: Limits,
-    rates: Rates,
+    /// What all jobs together may move, bits a second.
+    limit_of_all: Option<u64>,
     /// Who follows all jobs, and of which user; of all users if `None`.
     followers: Vec<(Address, Option<u32>)>,
     /// Requests that do nothing but lend: they end with their jobs.
@@ -109,7 +109,7 @@ impl Jobs {
             unkept: BTreeMap::new(),
             alarm: Some(now),
             limits,
-            rates: Rates::default(),
+            limit_of_all: None,
             followers: Vec::new(),
             offers: HashSet::new(),
             unkept_roots: Vec::new(),
