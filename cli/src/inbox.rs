@@ -45,7 +45,12 @@ fn show(entry: &InboxEntry, stats: bool, output: Output) -> Result<(), Failure> 
         jsonl::emit_last("inbox", ask::fields(entry))
     } else {
         let time = jsonl::unix_time(Duration::from_millis(entry.arrived_unix_ms));
-        let (peer, path) = (escape::text(&entry.peer), escape::bytes(entry.path.as_bytes()));
+        let path = escape::bytes(entry.path.as_bytes());
+        // What the other machine says of its user stands behind what is known.
+        let peer = match entry.user.as_str() {
+            "" => escape::text(&entry.peer),
+            user => format!("{} ({})", escape::text(&entry.peer), escape::text(user)),
+        };
         say(&format!("{time}  {peer}  {}  {path}\n", units::size(entry.bytes)))?;
         if stats && !entry.rows.is_empty() {
             let rows: Vec<Row> = entry.rows.iter().map(reports::row_of).collect();

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use common::{Receiver, file, names, send};
 use udpxd::config::{Rights, Root, RootSource};
+use udpxd::daemon::DaemonEvent;
 use udpxd::embedded::{Call, PullFile, PullRequest, PushFile, list, pull};
 use udpxd::report::JobError;
 use udpxd::{Code, IfExists};
@@ -233,6 +234,11 @@ fn the_name_of_a_user_is_told_as_what_it_is() {
     request.user = "root\n\u{1b}[2J; rm -rf /".into();
     send(request).0.unwrap();
     assert!(lab.receiver.inbox().join("source").exists(), "it changes nothing");
+    let told = lab.receiver.wait_for(|event| match event {
+        DaemonEvent::Received { peer, user, .. } => Some((peer.clone(), user.clone())),
+        _ => None,
+    });
+    assert_eq!(told, ("alice".into(), "root\n\u{1b}[2J; rm -rf /".into()));
     lab.check();
 }
 

@@ -51,7 +51,7 @@ fn files_of_all_sizes_arrive() {
         round_trip(&receiver, len, |_| {});
     }
     let received = receiver.wait_for(|event| match event {
-        DaemonEvent::Received { peer, file } if file.bytes == (5 << 20) + 3 => {
+        DaemonEvent::Received { peer, file, .. } if file.bytes == (5 << 20) + 3 => {
             Some((peer.clone(), file.clone()))
         }
         _ => None,

@@ -53,7 +53,7 @@ pub fn sack(data: &[u8]) {
 
 fn check(sack: &Sack<'_>) {
     let info = sack.info;
-    assert!(info.lo < info.hi && info.lo % 64 == 0);
+    assert!(info.lo < info.hi && info.lo.is_multiple_of(64));
     let middle = info.lo + (info.hi - info.lo) / 2;
     for of_interest in [0..u64::MAX, info.lo..middle, middle..middle, middle..info.hi, info.hi..u64::MAX] {
         let mut next = 0;

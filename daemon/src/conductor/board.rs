@@ -182,12 +182,12 @@ impl Board {
             }
             DaemonEvent::Tally(tally) => self.tally(*tally),
             DaemonEvent::Refused { .. } => self.counts.unknown_keys += 1,
-            DaemonEvent::Received { peer, file } => {
+            DaemonEvent::Received { peer, user, file } => {
                 self.counts.received += 1;
                 self.counts.received_bytes += file.bytes;
                 self.heard.insert(peer.clone(), unix_ms());
                 // What was there and was left has not arrived.
-                return (!file.skipped).then(|| self.keep(arrived(peer, &file)));
+                return (!file.skipped).then(|| self.keep(arrived(peer, user, &file)));
             }
             DaemonEvent::Failed { .. } => self.counts.not_received += 1,
             DaemonEvent::Sent { bytes, .. } => {
@@ -348,9 +348,10 @@ impl Board {
     }
 }
 
-fn arrived(peer: String, file: &FileSummary) -> InboxEntry {
+fn arrived(peer: String, user: String, file: &FileSummary) -> InboxEntry {
     InboxEntry {
         peer,
+        user,
         path: file.path.clone().into(),
         bytes: file.bytes,
         digest: file.digest_hex(),
@@ -364,7 +365,7 @@ fn arrived(peer: String, file: &FileSummary) -> InboxEntry {
 
 /// Bytes that an entry takes beside what all of them take.
 fn weight(entry: &InboxEntry) -> usize {
-    entry.path.as_bytes().len() + size_of_val(entry.rows.as_slice())
+    entry.path.as_bytes().len() + entry.user.len() + size_of_val(entry.rows.as_slice())
 }
 
 /// Bytes free for the daemon; 0 where nobody can say.
@@ -407,7 +408,7 @@ mod tests {
             reread_bytes: 0,
             rows: Vec::new(),
         };
-        DaemonEvent::Received { peer: "alice".into(), file }
+        DaemonEvent::Received { peer: "alice".into(), user: "carol".into(), file }
     }
 
     #[test]

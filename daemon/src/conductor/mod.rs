@@ -524,10 +524,10 @@ fn log(event: &DaemonEvent) {
         DaemonEvent::Refused { key, from } => {
             tracing::warn!(key = identity::key_text(key), %from, "refused a key that is not configured");
         }
-        DaemonEvent::Received { peer, file } => {
+        DaemonEvent::Received { peer, user, file } => {
             let digest = file.digest_hex();
             let (path, bytes, seconds) = (&file.path, file.bytes, file.seconds);
-            tracing::info!(peer, ?path, bytes, seconds, digest, "received");
+            tracing::info!(peer, ?user, ?path, bytes, seconds, digest, "received");
         }
         DaemonEvent::Sent { peer, path, bytes } => tracing::info!(peer, ?path, bytes, "sent"),
         DaemonEvent::NotSent { peer, path, code, text } => {

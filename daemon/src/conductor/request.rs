@@ -66,7 +66,7 @@ impl Conductor {
                 self.admins.require(who.peer, "The limit of a peer")?;
                 self.change_peer(from, &PeerAction::Rate { peer, rate_bps })
             }
-            Command::Limit(limit) => jobs.limit(from, limit.target, limit.rate_bps, who, &mut cx),
+            Command::Limit(limit) => jobs.limit(from, &limit.target, limit.rate_bps, who, &mut cx),
             Command::SetPolicy(policy) => jobs.set_policy(from, &policy, who, &mut cx),
             Command::VaultOffer(offer) => jobs.offer(from, &offer, who, &mut cx),
             Command::VaultReply(reply) => {

@@ -120,6 +120,8 @@ pub enum DaemonEvent {
     Received {
         /// Who sent it.
         peer: String,
+        /// Which user there, as that machine says: proof of nothing, and to be escaped before it is shown.
+        user: String,
         /// The file.
         file: FileSummary,
     },
@@ -342,7 +344,7 @@ fn notice(report: Report) -> Notice {
             DaemonEvent::Disconnected { session, peer, from, code, text, socket, counters }
         }
         Report::Tally(tally) => DaemonEvent::Tally(tally),
-        Report::Received { peer, file } => DaemonEvent::Received { peer, file },
+        Report::Received { peer, user, file } => DaemonEvent::Received { peer, user, file },
         Report::NotReceived { peer, path, failure } => {
             DaemonEvent::Failed { peer, path, code: failure.code, text: failure.text }
         }

@@ -274,6 +274,7 @@ impl Driver {
     pub(super) fn finish_take(&mut self, at: usize, outcome: Outcome, cx: &mut Cx<'_>) {
         let mut take = self.takes.swap_remove(at);
         let (request, rows) = (take.request, std::mem::take(&mut take.rows));
+        let user = std::mem::take(&mut take.user);
         let seconds = cx.now.saturating_since(take.started).as_secs_f64();
         for (_, block) in take.end(cx.queue) {
             self.staging.release(block, cx.pool);
@@ -300,9 +301,11 @@ impl Driver {
         };
         cx.outbox.push(match outcome {
             Outcome::Done { path, bytes, digest, reread } => {
-                Report::Received { peer, file: file(path, bytes, digest, false, reread) }
+                Report::Received { peer, user, file: file(path, bytes, digest, false, reread) }
             }
-            Outcome::Skipped { path } => Report::Received { peer, file: file(path, 0, [0; 32], true, 0) },
+            Outcome::Skipped { path } => {
+                Report::Received { peer, user, file: file(path, 0, [0; 32], true, 0) }
+            }
             Outcome::Failed { path, failure } => Report::NotReceived { peer, path, failure },
         });
     }

@@ -148,7 +148,7 @@ pub(crate) enum Report {
     /// Bytes of a file that the holder of a ticket puts are written here.
     Arriving { peer: String, path: PathBuf, written: u64, size: u64, pulse: Pulse },
     /// A file arrived and is durable.
-    Received { peer: String, file: FileSummary },
+    Received { peer: String, user: String, file: FileSummary },
     /// A file will not arrive.
     NotReceived { peer: String, path: PathBuf, failure: Failure },
     /// A file that a peer asked for is durable there.

@@ -109,7 +109,7 @@ impl HostEvent {
                 let Pulse { rtt_us, loss, .. } = pulse;
                 Self::Arriving { from: place(&peer), path, bytes, total, rate_bps: rate(bytes), rtt_us, loss }
             }
-            Report::Received { peer, file } => Self::Came { from: place(&peer), file },
+            Report::Received { peer, file, .. } => Self::Came { from: place(&peer), file },
             Report::NotReceived { peer, path, failure } => {
                 Self::NotCome { from: place(&peer), path, code: failure.code, text: failure.text }
             }

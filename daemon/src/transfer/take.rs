@@ -58,6 +58,8 @@ pub(crate) struct Take {
     /// Tag of its work in the storage threads.
     pub(crate) tag: u64,
     pub(crate) request: RequestId,
+    /// Who asked, as the peer says: proof of nothing.
+    pub(crate) user: String,
     place: Place,
     path: RelPath,
     /// The base name of the source, used if `path` turns out to be a directory.
@@ -143,6 +145,7 @@ impl Take {
             tag,
             request: request.request,
             place: place.clone(),
+            user: request.user.chars().take(USER_CHARS_MAX).collect(),
             path,
             inside,
             spec: PartSpec { size, if_exists: if_exists(request.if_exists), nonce },
@@ -511,6 +514,8 @@ fn if_exists(wire: IfExists) -> part::IfExists {
     }
 }
 
+/// Of the name of a user that is told: more than any system has.
+const USER_CHARS_MAX: usize = 64;
 /// A peer hears of progress this often at most.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 

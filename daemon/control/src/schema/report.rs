@@ -40,6 +40,9 @@ pub enum EntryKind {
 pub struct InboxEntry {
     /// Who sent it.
     pub peer: String,
+    /// Which user there, as that machine says: proof of nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
     /// Its path.
     #[serde(flatten, with = "name::path")]
     pub path: Name,

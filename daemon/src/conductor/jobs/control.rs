@@ -144,7 +144,7 @@ impl Jobs {
     pub(in crate::conductor) fn limit(
         &mut self,
         from: Address,
-        target: LimitTarget,
+        target: &LimitTarget,
         rate_bps: Option<u64>,
         who: Who<'_>,
         cx: &mut Cx<'_>,
@@ -155,6 +155,7 @@ impl Jobs {
         }
         match target {
             LimitTarget::Job { job: id } => {
+                let id = *id;
                 let job = self.owned(id, who.peer, who.admins)?;
                 refuse_ended(&job.record.state, id)?;
                 job.record.options.limit_bps = rate_bps;
