@@ -429,6 +429,9 @@ impl Adaptive {
         if sample >= 0.7 * RESUME * bps * (1.0 - self.base.share()) {
             self.bw.reset(s.now.as_nanos(), bps);
             self.enter_level();
+        } else if s.app_limited {
+            // So few bytes, an announcement perhaps, tell nothing.
+            return;
         } else {
             self.bw.reset(s.now.as_nanos(), sample);
             self.enter(Mode::Startup { best_bps: 0.0, stale: 0 });
