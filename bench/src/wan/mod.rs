@@ -5,6 +5,7 @@ mod cells;
 mod held_out;
 mod path;
 mod plots;
+mod real;
 mod report;
 mod rows;
 mod steady;
@@ -39,6 +40,12 @@ pub(crate) struct WanArgs {
     /// Instead of the table, draw the pictures into this directory, as SVG
     #[arg(long, value_name = "DIR", conflicts_with_all = ["held_out", "out"])]
     plots: Option<PathBuf>,
+    /// Instead of simulating, send over real sockets through the emulator that $UDPX_EMULATOR names, beside iperf3; needs root
+    #[arg(long, conflicts_with_all = ["held_out", "plots"])]
+    real: bool,
+    /// How often each path of --real is taken
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    times: u32,
 }
 
 pub(crate) fn run(args: &WanArgs) -> Result<(), Void> {
@@ -48,6 +55,10 @@ pub(crate) fn run(args: &WanArgs) -> Result<(), Void> {
     if let Some(seed) = args.held_out {
         let text = held_out(seed, args.paths);
         return args.out.as_ref().map_or(Ok(()), |file| report::write(file, report::UNSEEN, &text));
+    }
+    if args.real {
+        let text = real::run(args.times)?;
+        return args.out.as_ref().map_or(Ok(()), |file| report::write(file, report::REAL, &text));
     }
     let rows = rows::all();
     let mut table = table(args, &rows);

@@ -11,10 +11,10 @@ use crate::compare::Void;
 
 /// Heading of the table of targets.
 pub(super) const TARGETS: &str = "Targets";
-/// Heading of the paths that were drawn.
-pub(super) const UNSEEN: &str = "Unseen paths";
 /// Heading of the transfers over real sockets.
 pub(super) const REAL: &str = "Real sockets";
+/// Heading of the paths that were drawn.
+pub(super) const UNSEEN: &str = "Unseen paths";
 
 /// One line of the table of targets.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,13 +13,23 @@ pub(super) fn add(rows: &mut Vec<Row>) {
     rivals(rows);
 }
 
-/// Bits a second of every flow in the last `last` of `all` seconds.
-fn shares(mut crowd: Crowd, all: u64, last: u64) -> Vec<f64> {
+/// What several flows have got in the last `last` of `all` seconds.
+struct Shares {
+    /// Bits a second of each.
+    rates: Vec<f64>,
+    /// Share of all packets that the bottleneck dropped.
+    dropped: f64,
+}
+
+fn shares(mut crowd: Crowd, all: u64, last: u64) -> Shares {
     crowd.run_for(Duration::from_secs(all - last));
     let n = crowd.flows.len();
     let before: Vec<Seen> = (0..n).map(|flow| look(&mut crowd, flow)).collect();
     crowd.run_for(Duration::from_secs(last));
-    before.iter().enumerate().map(|(flow, seen)| rate(seen, &look(&mut crowd, flow))).collect()
+    let rates = before.iter().enumerate().map(|(flow, seen)| rate(seen, &look(&mut crowd, flow))).collect();
+    let end = look(&mut crowd, 0);
+    let dropped = (end.dropped - before[0].dropped) / (end.offered - before[0].offered).max(1.0);
+    Shares { rates, dropped }
 }
 
 fn jain(rates: &[f64]) -> f64 {
@@ -46,9 +56,13 @@ fn fair(rows: &mut Vec<Row>) {
                     flow
                 })
                 .collect();
-            let rates = shares(Crowd::new(&path.bottleneck(), &flows, seed), 90, 60);
+            let Shares { rates, dropped } = shares(Crowd::new(&path.bottleneck(), &flows, seed), 90, 60);
             let used = rates.iter().sum::<f64>() / path.ideal();
-            let text = format!("Jain {:.3}, {} Mbit/s, together {used:.2}", jain(&rates), mbits(&rates));
+            let text = format!(
+                "Jain {:.3}, {} Mbit/s, together {used:.2}, dropped {dropped:.3}",
+                jain(&rates),
+                mbits(&rates)
+            );
             Outcome::at_least(jain(&rates), target, text).and(used > 0.85)
         }));
     };
@@ -69,10 +83,13 @@ fn rivals(rows: &mut Vec<Row>) {
                 rows.push(row(format!("rival {name} {rtt} ms {queue} BDP"), move |seed| {
                     let mut flows = [p.flow(adaptive()), p.flow(r.clone())];
                     flows[0].start = ms(63 + 37 * (seed % 16));
-                    let rates = shares(Crowd::new(&p.bottleneck(), &flows, seed), 90, 60);
+                    let Shares { rates, dropped } = shares(Crowd::new(&p.bottleneck(), &flows, seed), 90, 60);
                     let c = p.ideal();
                     let (ours, theirs) = (rates[0] / c, rates[1] / c);
-                    let text = format!("ours {ours:.2}, theirs {theirs:.2}, together {:.2}", ours + theirs);
+                    let text = format!(
+                        "ours {ours:.2}, theirs {theirs:.2}, together {:.2}, dropped {dropped:.3}",
+                        ours + theirs
+                    );
                     Outcome::at_least(ours.min(theirs), least, text).and(ours + theirs >= 0.9)
                 }));
                 let r = rival.clone();
@@ -80,9 +97,9 @@ fn rivals(rows: &mut Vec<Row>) {
                     let low = Kind::Session(SessionConfig { policy: RatePolicy::Low, ..session() }, 1);
                     let alone = shares(Crowd::new(&path.bottleneck(), &[path.flow(r.clone())], seed), 90, 60);
                     let flows = [path.flow(low), path.flow(r.clone())];
-                    let rates = shares(Crowd::new(&path.bottleneck(), &flows, seed), 90, 60);
+                    let Shares { rates, .. } = shares(Crowd::new(&path.bottleneck(), &flows, seed), 90, 60);
                     let c = path.ideal();
-                    let left = rates[1] / alone[0];
+                    let left = rates[1] / alone.rates[0];
                     let text = format!("leaves {left:.2}, takes {:.2} of C", rates[0] / c);
                     Outcome::at_least(left, 0.9, text)
                 }));
