@@ -25,8 +25,6 @@ mod tcp;
 mod udpx;
 mod usage;
 
-pub(crate) use udpx::beside_us;
-
 use std::path::PathBuf;
 use std::time::Duration;
 

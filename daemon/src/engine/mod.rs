@@ -30,6 +30,7 @@ mod listing;
 mod moving;
 mod numbers;
 mod outgoing;
+pub(crate) mod paths;
 mod receive;
 pub(crate) mod report;
 mod sources;
@@ -131,6 +132,12 @@ impl Engine {
                 self.note(event);
             }
             self.tick();
+        }
+        // Sessions that are still closing leave what they know.
+        for association in self.associations.iter().flatten() {
+            if let Association::Open(driver) = association {
+                self.remember(driver);
+            }
         }
     }
 
