@@ -5,13 +5,14 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::file;
+use common::{Detour, file};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -21,6 +22,7 @@ use udpx_control::schema::{
     Pull, Push, Remote, Reply, Resume, Show, Stats, StatsReport, TransferOptions, VaultOffer, Watch,
 };
 use udpxd::lend::{Answered, Clerks, Vault};
+use udpxd::relay::Impairments;
 use udpxd::{StaticSecret, identity};
 
 /// A daemon in a directory of its own.
@@ -106,6 +108,11 @@ fn daemon(directory: PathBuf, port: u16, rest: &str) -> (Udpxd, u16) {
 
 impl Pair {
     fn start() -> Self {
+        Self::by_way_of(|port| port)
+    }
+
+    /// `way` gives the port at which alice finds bob, who listens on the one that it is given.
+    fn by_way_of(way: impl FnOnce(u16) -> u16) -> Self {
         let root = tempfile::tempdir().unwrap();
         let key = |name: &str| -> StaticSecret {
             fs::create_dir(root.path().join(name)).unwrap();
@@ -123,7 +130,7 @@ impl Pair {
         let text = fs::read_to_string(bob_daemon.directory.join("udpxd.toml")).unwrap();
         let text = text.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
         fs::write(bob_daemon.directory.join("udpxd.toml"), text).unwrap();
-        let address = format!("address = \"127.0.0.1:{port}\"\n");
+        let address = format!("address = \"127.0.0.1:{}\"\n", way(port));
         let (alice_daemon, _) = daemon(root.path().join("alice"), 0, &knows("bob", &bob, &address));
         Self { root, alice: alice_daemon, bob: bob_daemon }
     }
@@ -501,3 +508,36 @@ fn twenty_clients_push_at_once() {
 
 /// Long enough for a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn the_rate_of_a_path_is_remembered_by_the_next_run() {
+    const LINK_BPS: u64 = 16_000_000;
+    let mut detour = None;
+    let mut pair = Pair::by_way_of(|port| {
+        let path = Impairments {
+            rate_bps: Some(LINK_BPS),
+            delay: Duration::from_millis(20),
+            ..Impairments::default()
+        };
+        let made = Detour::to(SocketAddr::from(([127, 0, 0, 1], port)), path);
+        let port = made.address.port();
+        detour = Some(made);
+        port
+    });
+    let remembered = pair.alice.directory.join("paths.json");
+    for run in 0..2 {
+        let name = format!("f{run}");
+        let source = pair.file(&name, 4 << 20);
+        let vault = lends(&[&source], &[]);
+        let push = push_of(&[&source], TransferOptions::default());
+        let (job, _) = to_the_end(&mut pair.alice.client(), push, &vault);
+        assert_eq!(job.state, JobState::Done, "{job:?}");
+        pair.alice.restart(Signal::SIGTERM);
+        let text = fs::read_to_string(&remembered).unwrap_or_else(|error| panic!("{error}: {job:?}"));
+        let paths: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let rate = paths[0]["rate_bps"].as_u64().unwrap();
+        // The machine may have been slower than the path, never faster.
+        assert!((LINK_BPS / 20..LINK_BPS * 5 / 4).contains(&rate), "{text}");
+        assert!(paths[0]["rtt_us"].as_u64().unwrap() >= 40_000, "{text}");
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use udpx_proto::testing::net::{ReorderSpec, SimRng};
 
 use super::path::Path;
-use super::rows::steady;
+use super::steady::steady;
 
 /// What a path gave.
 pub(super) struct Drawn {

@@ -1,8 +1,14 @@
-//! Long, lossy paths in virtual time: every line of the table of targets, and paths that nobody tuned for.
+//! Long, lossy paths in virtual time: every line of the table of targets, and paths that nobody tuned for; and some of
+//! them with real sockets.
 
+mod cells;
 mod held_out;
 mod path;
+mod plots;
+mod real;
+mod report;
 mod rows;
+mod steady;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,6 +17,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::compare::Void;
+use report::{Line, Table};
 
 /// Simulates long, lossy paths and tells what of them is used
 #[derive(Args)]
@@ -27,35 +34,56 @@ pub(crate) struct WanArgs {
     /// How many paths to draw
     #[arg(long, default_value_t = 100)]
     paths: u64,
-    /// Also write what was printed to this file, as Markdown
+    /// Also write what was printed into this file, as Markdown; what other runs wrote there stays
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Instead of the table, draw the pictures into this directory, as SVG
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["held_out", "out"])]
+    plots: Option<PathBuf>,
+    /// Instead of simulating, send over real sockets through the emulator that $UDPX_EMULATOR names, beside iperf3; needs root
+    #[arg(long, conflicts_with_all = ["held_out", "plots"])]
+    real: bool,
+    /// How often each path of --real is taken
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    times: u32,
 }
 
 pub(crate) fn run(args: &WanArgs) -> Result<(), Void> {
-    let text = match args.held_out {
-        Some(seed) => held_out(seed, args.paths),
-        None => table(args),
-    };
-    match &args.out {
-        Some(file) => std::fs::write(file, text).map_err(|error| {
-            Void(format!("{} cannot be written: {error}. Give another --out.", file.display()))
-        }),
-        None => Ok(()),
+    if let Some(directory) = &args.plots {
+        return plots::draw_all(directory, args.seed, &args.only);
     }
+    if let Some(seed) = args.held_out {
+        let text = held_out(seed, args.paths);
+        return args.out.as_ref().map_or(Ok(()), |file| report::write(file, report::UNSEEN, &text));
+    }
+    if args.real {
+        let text = real::run(args.times)?;
+        return args.out.as_ref().map_or(Ok(()), |file| report::write(file, report::REAL, &text));
+    }
+    let rows = rows::all();
+    let mut table = table(args, &rows);
+    if let Some(file) = &args.out {
+        let names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
+        let document = report::read(file)?;
+        if let Some(earlier) = report::section(&document, report::TARGETS).and_then(Table::parse) {
+            table.complete(&earlier, &names);
+        }
+        report::write(file, report::TARGETS, &table.text())?;
+    }
+    Ok(())
 }
 
-fn table(args: &WanArgs) -> String {
-    let mut text = format!("| row | met | seed {} |\n|---|---|---|\n", args.seed);
+fn table(args: &WanArgs, rows: &[rows::Row]) -> Table {
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| name.contains(only));
-    for row in rows::all().iter().filter(|row| wanted(&row.name)) {
+    let mut lines = Vec::new();
+    for row in rows.iter().filter(|row| wanted(&row.name)) {
         let begin = Instant::now();
         let outcome = (row.run)(args.seed);
         let met = if outcome.met { "met" } else { "MISS" };
         println!("{met:<5} {:<34} {} [{:.1} s]", row.name, outcome.text, begin.elapsed().as_secs_f64());
-        let _ = writeln!(text, "| {} | {met} | {} |", row.name, outcome.text);
+        lines.push(Line::new(&row.name, &outcome));
     }
-    text
+    Table { seed: args.seed, lines }
 }
 
 fn held_out(seed: u64, count: u64) -> String {

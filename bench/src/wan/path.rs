@@ -145,6 +145,7 @@ pub(super) struct Seen {
     pub(super) payload_sent: f64,
     pub(super) pacing: f64,
     pub(super) in_flight: f64,
+    pub(super) window: f64,
     pub(super) srtt: f64,
     pub(super) path_loss: f64,
     /// Packets offered to the bottleneck and dropped there; time waited there by so many.
@@ -174,6 +175,7 @@ pub(super) fn look(crowd: &mut Crowd, flow: usize) -> Seen {
         seen.payload_sent = (stats.unique_bytes_sent + stats.retransmitted_bytes) as f64;
         seen.pacing = stats.pacing_bps;
         seen.in_flight = stats.in_flight as f64;
+        seen.window = stats.window as f64;
         seen.srtt = stats.rtt_smoothed_ns as f64 / 1e9;
         seen.path_loss = stats.path_loss;
     }

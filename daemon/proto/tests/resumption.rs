@@ -64,3 +64,36 @@ fn a_remembered_path_is_filled_sooner() {
     elsewhere.send_file(Side::A, 1, (0, 1 << 40), 1);
     assert_eq!(strange(&mut elsewhere), unknown);
 }
+
+#[test]
+fn a_hint_is_used_only_as_far_as_the_first_samples_bear_it_out() {
+    // The path has the round trip that is remembered, and a tenth of the rate.
+    let narrow = RATE_BPS / 10;
+    let mut config = over(bottleneck(narrow, RTT_MS, 1.0), 5);
+    config.session.initial_rtt = RTT;
+    config.session.hint = Some(RateHint { bps: RATE_BPS as f64, rtt_ns: RTT.as_nanos() as u64 });
+    let mut pair = Pair::new(&config);
+    pair.send_file(Side::A, 1, (0, 1 << 40), 1);
+    pair.run_until(RTT, |_| false);
+    let risked = pair.a.session.stats().sent_bytes;
+    // Half of what is remembered for one round trip, whatever the path is now.
+    let remembered = bdp(RATE_BPS, RTT_MS);
+    assert!(risked > remembered / 4 && risked < remembered * 6 / 10, "{risked} of {remembered}");
+    pair.run_until(4 * RTT, |_| false);
+    let before = pair.a.session.stats();
+    pair.run_until(20 * RTT, |_| false);
+    let after = pair.a.session.stats();
+    let sent = (after.sent_bytes - before.sent_bytes) as f64 * 8.0 / (20.0 * RTT.as_secs_f64());
+    assert!(sent < 1.3 * narrow as f64, "{sent} sent on a path of {narrow}");
+    let reached = (0..20).any(|_| arriving(&mut pair) >= 0.85 * narrow as f64);
+    assert!(reached, "{:?}", pair.a.session.stats());
+}
+
+#[test]
+fn what_a_cap_held_down_is_not_remembered() {
+    let mut capped = pair(None);
+    capped.a.session.set_rate_cap(Some(20e6), capped.now);
+    capped.send_file(Side::A, 1, (0, 1 << 40), 1);
+    capped.run_until(Duration::from_secs(5), |_| false);
+    assert_eq!(capped.a.session.rate_hint(), None);
+}

@@ -42,7 +42,8 @@ use udpx_control::server::{BindError, Listener};
 use udpx_proto::Code;
 
 use crate::config::{Config, Peer};
-use crate::daemon::{Daemon, DaemonError, DaemonEvent, Notice};
+use crate::daemon::{Daemon, DaemonError, DaemonEvent, Notice, Surroundings};
+use crate::engine::paths::Paths;
 use crate::engine::report::{Command, Report};
 use crate::identity;
 use crate::jobs::ledger::{Kept, Ledger};
@@ -129,6 +130,8 @@ pub struct Conductor {
     following: Vec<(Address, Option<String>)>,
     /// Reports were left for the next round.
     busy: bool,
+    /// When what is known of paths was saved last.
+    paths_saved: Instant,
 }
 
 impl Conductor {
@@ -160,8 +163,9 @@ impl Conductor {
         let config = peer_book.merged();
         let roots = RootBook::new(config.clone(), roots);
         let in_force = roots.in_force();
-        let daemon =
-            Daemon::start_with(&in_force, secret, "its udpxd.toml", Some(bell.clone()), socket.is_some())?;
+        let (invites, paths) = (socket.is_some(), Paths::open(&state));
+        let around = Surroundings { bell: Some(bell.clone()), invites, paths };
+        let daemon = Daemon::start_with(&in_force, secret, "its udpxd.toml", around)?;
         let invitations = Invitations::open(&state);
         tell_start(&daemon, &config, socket.as_ref());
         let now = Instant::now();
@@ -194,6 +198,7 @@ impl Conductor {
             ids: ErrandIds::default(),
             following: Vec::new(),
             busy: true,
+            paths_saved: now,
             poll,
         })
     }
@@ -369,6 +374,10 @@ impl Conductor {
         }
         let Self { asks, daemon, out, lending, clients, .. } = self;
         asks.due(daemon.engine(), out, now);
+        if now >= self.paths_saved + SAVE_PATHS_EVERY {
+            self.paths_saved = now;
+            daemon.save_paths();
+        }
         while let Some((client, why)) = lending.hung(now) {
             clients.close(client, why);
             // Its demands are failed with it, below; without that it would be named again.
@@ -546,6 +555,8 @@ const SIGNALS: Token = Token(2);
 const FIRST_CLIENT: usize = 3;
 /// Reports of the engine before clients have their turn.
 const REPORTS_A_ROUND: usize = 1024;
+/// How often what is known of paths is saved: who crashes has forgotten this much.
+const SAVE_PATHS_EVERY: Duration = Duration::from_secs(60);
 /// The watchdog wants to see the loop advance.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
 /// How long the transfers under way have to be parked when the daemon ends, and their jobs to be written.

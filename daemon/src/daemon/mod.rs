@@ -16,6 +16,7 @@ use udpx_proto::handshake::{PublicKey, StaticSecret};
 
 use crate::config::{Config, ConfigError, Sink};
 use crate::engine::access::Peers;
+use crate::engine::paths::Paths;
 use crate::engine::report::{Command, Report};
 use crate::engine::{EngineConfig, EngineHandle};
 use crate::identity::{self, IdentityError};
@@ -158,6 +159,17 @@ pub enum DaemonEvent {
     },
 }
 
+/// What a daemon may have around it.
+#[derive(Default)]
+pub(crate) struct Surroundings {
+    /// Rings when there is something to be taken by [`Daemon::try_next`].
+    pub(crate) bell: Option<Bell>,
+    /// Commands can let others in, as those who are refused are told.
+    pub(crate) invites: bool,
+    /// What is known of the paths to peers.
+    pub(crate) paths: Paths,
+}
+
 /// A running daemon. Dropping it closes its sessions and removes unfinished files.
 pub struct Daemon {
     engine: EngineHandle,
@@ -167,6 +179,7 @@ pub struct Daemon {
     /// Commands can let others in.
     invites: bool,
     allowances: places::Allowances,
+    paths: Paths,
 }
 
 impl Daemon {
@@ -184,17 +197,15 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`].
     pub fn start_as(config: &Config, secret: StaticSecret, config_name: &str) -> Result<Self, DaemonError> {
-        Self::start_with(config, secret, config_name, None, false)
+        Self::start_with(config, secret, config_name, Surroundings::default())
     }
 
-    /// The same; `bell` rings when there is something to be taken by [`try_next`](Self::try_next). `invites` says that
-    /// commands can let others in, as those who are refused are told.
+    /// The same, with what is around it.
     pub(crate) fn start_with(
         config: &Config,
         secret: StaticSecret,
         config_name: &str,
-        bell: Option<Bell>,
-        invites: bool,
+        with: Surroundings,
     ) -> Result<Self, DaemonError> {
         let allowances = places::Allowances::default();
         let peers = places::accesses(config, &allowances)?;
@@ -207,12 +218,13 @@ impl Daemon {
             rekey: udpx_proto::RekeyLimits::default(),
             identity: secret,
             listen: config.listen_addresses(),
-            peers: Peers::new(peers, config_name.into(), invites),
+            peers: Peers::new(peers, config_name.into(), with.invites),
             staging: config.staging,
             receive_buffer: config.receive_buffer,
             gso: config.gso,
             mtu_max: config.mtu_max,
-            bell,
+            paths: with.paths.clone(),
+            bell: with.bell,
             #[cfg(test)]
             inject: None,
         });
@@ -222,7 +234,15 @@ impl Daemon {
             }
             crate::engine::StartError::System(_) => DaemonError::System(error.to_string()),
         })?;
-        Ok(Self { engine, key, config: config.clone(), config_name: config_name.into(), invites, allowances })
+        Ok(Self {
+            engine,
+            key,
+            config: config.clone(),
+            config_name: config_name.into(),
+            invites: with.invites,
+            allowances,
+            paths: with.paths,
+        })
     }
 
     /// Takes over the peers, inboxes and roots of a changed configuration; sessions of peers who lost something by it are
@@ -304,9 +324,23 @@ impl Daemon {
         &self.engine
     }
 
+    /// Writes down what was learnt of paths to peers since the last time.
+    pub(crate) fn save_paths(&self) {
+        save(&self.paths);
+    }
+
     /// Closes all sessions and removes unfinished files.
     pub fn stop(self) {
-        drop(self);
+        let Self { engine, paths, .. } = self;
+        // Its sessions end with it, and leave what they know.
+        drop(engine);
+        save(&paths);
+    }
+}
+
+fn save(paths: &Paths) {
+    if let Err(error) = paths.save() {
+        tracing::warn!(%error, "what is known of the paths to peers cannot be written into the state directory");
     }
 }
 

@@ -8,6 +8,7 @@ use udpx_proto::Code;
 use super::{Call, Event};
 use crate::calls::{Cx, Errand};
 use crate::engine::access::Peers;
+use crate::engine::paths::Paths;
 use crate::engine::{EngineConfig, EngineHandle};
 use crate::report::JobError;
 
@@ -48,6 +49,7 @@ pub(super) fn drive<E: Errand>(
         receive_buffer: room.receive_buffer,
         gso: call.way.gso,
         mtu_max: call.way.mtu_max,
+        paths: Paths::default(),
         bell: None,
         #[cfg(test)]
         inject: None,

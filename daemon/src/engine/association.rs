@@ -92,6 +92,7 @@ impl Engine {
             ip_mtu_max: mtu_max.min(established.peer_params.mtu_max),
             ip_headers: if address.is_ipv4() { 28 } else { 48 },
             policy,
+            hint: self.config.paths.hint(&established.peer, address.ip()),
             staging_budget: self.params.staging_credit,
             lanes_max: self.params.lanes_max,
             rekey: self.config.rekey,
@@ -111,12 +112,21 @@ impl Engine {
         };
         lanes.into_iter().for_each(|lane| self.lanes.close(lane));
         if let Association::Open(driver) = association {
+            self.remember(&driver);
             let now = self.clock.now();
             let Self { pool, workers, outbox, random, tags, config, .. } = self;
             let (queue, identity) = (workers.queue(), &config.identity);
             driver.dismantle(socket, &mut Cx { now, pool, queue, outbox, random, identity, tags });
         }
         self.release_wire(wire);
+    }
+
+    /// Keeps what a session knows of its path.
+    pub(super) fn remember(&self, driver: &Driver) {
+        // Of strangers nothing: they could fill the table.
+        if let Some(hint) = driver.session.rate_hint().filter(|_| !driver.peer.is_stranger()) {
+            self.config.paths.remember(&driver.peer_key, driver.address.ip(), hint);
+        }
     }
 
     /// Tells what was counted. An engine that only calls tells it at the end of each session.

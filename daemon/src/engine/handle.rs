@@ -16,6 +16,7 @@ use super::access::Peers;
 use super::clock::{Clock, Timer};
 use super::driver::Tags;
 use super::lanes::LaneTable;
+use super::paths::Paths;
 use super::report::{COMMANDS_MAX, Command, Outbox, REPORTS_MAX, Report};
 use super::staging::StagingPool;
 use super::tickets::Tickets;
@@ -43,6 +44,8 @@ pub(crate) struct EngineConfig {
     pub(crate) gso: bool,
     /// Largest IP packet, bytes.
     pub(crate) mtu_max: u16,
+    /// What is known of the paths to peers; it learns from each session.
+    pub(crate) paths: Paths,
     /// Rung when there are reports, for a reader that waits for other things as well.
     pub(crate) bell: Option<Bell>,
     /// Stands between each socket and the kernel.

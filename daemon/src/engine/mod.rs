@@ -30,6 +30,7 @@ mod listing;
 mod moving;
 mod numbers;
 mod outgoing;
+pub(crate) mod paths;
 mod rates;
 mod receive;
 pub(crate) mod report;
@@ -134,6 +135,12 @@ impl Engine {
                 self.note(event);
             }
             self.tick();
+        }
+        // Sessions that are still closing leave what they know.
+        for association in self.associations.iter().flatten() {
+            if let Association::Open(driver) = association {
+                self.remember(driver);
+            }
         }
     }
 

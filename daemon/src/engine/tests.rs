@@ -16,6 +16,7 @@ use udpx_udp::Errno;
 use udpx_udp::testing::{Fault, FaultPlan, Recording, SendInjector};
 
 use super::access::{Access, Peers, Root};
+use super::paths::Paths;
 use super::report::{Command, Connect, Report, Task};
 use super::{EngineConfig, EngineHandle};
 use crate::config::Rights;
@@ -69,6 +70,7 @@ impl Pair {
             receive_buffer: 8 << 20,
             gso: true,
             mtu_max: 1500,
+            paths: Paths::default(),
             bell: None,
             inject: None,
         };

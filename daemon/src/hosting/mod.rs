@@ -31,6 +31,7 @@ pub use crate::calls::Descriptor;
 use crate::calls::Progress;
 use crate::config::{self, Rights};
 use crate::engine::access::Peers;
+use crate::engine::paths::Paths;
 use crate::engine::report::{Command, Report};
 use crate::engine::tickets::{Grant, OnlyFile};
 use crate::engine::{EngineConfig, EngineHandle, StartError};
@@ -135,6 +136,7 @@ impl Host {
             receive_buffer: config::RECEIVE_BUFFER,
             gso: config.gso,
             mtu_max: config.mtu_max,
+            paths: Paths::default(),
             bell: None,
             #[cfg(test)]
             inject: None,

@@ -155,10 +155,17 @@ impl RateControl {
         }
     }
 
-    /// Packets sent in `phase` were acknowledged or declared lost (MTU probes excluded).
-    pub fn tally(&mut self, phase: u32, acked: u32, lost: u32) {
+    /// A packet sent in `phase` was acknowledged (MTU probes excluded).
+    pub fn on_packet_acked(&mut self, phase: u32) {
         if let Controller::Adaptive(a) = &mut self.policy {
-            a.tally(phase, acked, lost);
+            a.on_packet_acked(phase);
+        }
+    }
+
+    /// A packet sent in `phase` was declared lost (MTU probes excluded): this one of this lane.
+    pub fn on_packet_lost(&mut self, phase: u32, lane: usize, number: u64) {
+        if let Controller::Adaptive(a) = &mut self.policy {
+            a.on_packet_lost(phase, lane, number);
         }
     }
 

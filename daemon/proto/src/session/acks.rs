@@ -177,7 +177,7 @@ impl Session {
         }
         tally.acked += 1;
         self.send.delivered += u64::from(packet.wire);
-        self.send.rate.tally(phase, 1, 0);
+        self.send.rate.on_packet_acked(phase);
     }
 
     fn flush_run(&mut self, (id, start, end): (StreamId, u64, u64)) {
@@ -263,7 +263,7 @@ impl Session {
         if self.trace.is_some() {
             self.trace_lost(now, index, number, &packet);
         }
-        self.send.rate.tally(phase, 0, 1);
+        self.send.rate.on_packet_lost(phase, index, number);
         let lane = &mut self.lanes[index];
         if lane.mtu.on_lost(now, packet.wire, 2 * lane.rtt.pto()) {
             self.send.rate.set_datagram(lane.mtu.current());

@@ -288,6 +288,8 @@ pub struct SessionStats {
     pub rtt_samples: u64,
     /// Rate in force, bits a second.
     pub pacing_bps: f64,
+    /// Bytes that may be in flight.
+    pub window: u64,
     /// The path's own share of loss as far as it is known.
     pub path_loss: f64,
     /// Datagram bytes in use on lane 0.

@@ -88,6 +88,10 @@ impl Session {
         }
         let carried = if repairable || eliciting { Carried::Mixed } else { Carried::Silent };
         let record = if carried == Carried::Mixed {
+            // What announces a file goes before its bytes, and is in flight when they begin.
+            if self.send.in_flight == 0 {
+                self.send.rate.on_restart(now);
+            }
             self.send.records.put(record)
         } else {
             self.send.records.discard(record);

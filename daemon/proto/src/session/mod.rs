@@ -473,6 +473,7 @@ impl Session {
             stats.rtt_min_ns = rtt.min();
         }
         stats.pacing_bps = self.send.rate.pacing_bps();
+        stats.window = self.send.rate.window();
         stats.path_loss = self.send.rate.path_loss();
         stats.datagram = self.lanes[0].mtu.current();
         stats

@@ -31,8 +31,9 @@ pub(super) struct Rival {
     epoch: (Time, f64),
     /// Rounds since the last cut.
     since_cut: u32,
-    /// The window before the first of several cuts in close succession.
+    /// The window before the first of several cuts in close succession, and rounds since then.
     first: f64,
+    since_first: u32,
 }
 
 impl Rival {
@@ -46,6 +47,7 @@ impl Rival {
             epoch: (now, 0.0),
             since_cut: 0,
             first: window,
+            since_first: 0,
         }
     }
 
@@ -72,6 +74,7 @@ impl Rival {
     /// A round is over; `event` if chance does not explain what was lost of it.
     pub(super) fn on_round(&mut self, now: Time, event: bool) {
         self.since_cut = self.since_cut.saturating_add(1);
+        self.since_first = self.since_first.saturating_add(1);
         if event && self.since_cut >= CUT_ROUNDS {
             self.on_loss(now);
         }
@@ -79,8 +82,9 @@ impl Rival {
 
     /// Loss of our making.
     pub(super) fn on_loss(&mut self, now: Time) {
-        if self.since_cut > CLOSE_ROUNDS {
+        if self.since_first > CLOSE_ROUNDS {
             self.first = self.window;
+            self.since_first = 0;
         }
         self.since_cut = 0;
         self.prior = self.window;
@@ -88,6 +92,15 @@ impl Rival {
         self.window = (self.window * BETA).max(YIELD * self.first).min(self.window).max(WINDOW_MIN);
         self.w_est = self.window;
         self.epoch = (now, ((self.w_max - self.window).max(0.0) / C).cbrt());
+    }
+
+    /// Nearly nothing gets through: half, whatever was cut just before.
+    pub(super) fn on_collapse(&mut self, now: Time) {
+        self.first = self.window;
+        self.since_first = 0;
+        self.on_loss(now);
+        self.window = self.window.min(self.first / 2.0).max(WINDOW_MIN);
+        self.w_est = self.window;
     }
 
     /// Time stood still for so many nanoseconds.

@@ -9,6 +9,9 @@ const BELOW: f64 = 0.87;
 /// So many packets say all that there is to say of the base: older ones count for less.
 const BASE_PACKETS: f64 = 20_000.0;
 
+/// Bursts of a hundred packets are as long as is believed: longer ones are outages.
+const CORRELATION_MAX: f64 = 0.99;
+
 /// How a round was sent.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(super) enum Pace {
@@ -26,6 +29,8 @@ pub(super) enum Pace {
 pub(super) struct Round {
     pub(super) acked: u32,
     pub(super) lost: u32,
+    /// Runs of packets, one sent after the other, that were lost.
+    pub(super) bursts: u32,
     pub(super) pace: Pace,
     /// Wire bits a second at its start.
     pub(super) bps: f64,
@@ -34,6 +39,8 @@ pub(super) struct Round {
     /// The least and the greatest RTT in it, nanoseconds.
     pub(super) rtt: u64,
     pub(super) rtt_max: u64,
+    /// The least RTT of packets that were sent in it.
+    pub(super) sent_rtt: u64,
     /// It tells nothing: local overrun, silence.
     pub(super) void: bool,
 }
@@ -60,7 +67,11 @@ pub(super) struct Rounds {
 
 impl Rounds {
     pub(super) fn new() -> Self {
-        Self { now: 0, judged: 0, kept: [Round { rtt: u64::MAX, ..Round::default() }; KEPT] }
+        Self {
+            now: 0,
+            judged: 0,
+            kept: [Round { rtt: u64::MAX, sent_rtt: u64::MAX, ..Round::default() }; KEPT],
+        }
     }
 
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Round> {
@@ -85,7 +96,8 @@ impl Rounds {
 
     pub(super) fn begin(&mut self, pace: Pace, bps: f64) {
         self.now += 1;
-        self.kept[self.now as usize % KEPT] = Round { pace, bps, rtt: u64::MAX, ..Round::default() };
+        self.kept[self.now as usize % KEPT] =
+            Round { pace, bps, rtt: u64::MAX, sent_rtt: u64::MAX, ..Round::default() };
     }
 
     /// None of the rounds until now says anything about the rate any more.
@@ -99,6 +111,7 @@ impl Rounds {
 pub(super) struct Base {
     acked: f64,
     lost: f64,
+    bursts: f64,
 }
 
 impl Base {
@@ -112,40 +125,57 @@ impl Base {
         self.acked + self.lost >= 64.0
     }
 
-    /// Takes a round that was sent below what the path delivers, `bw` bits a second.
-    pub(super) fn learn(&mut self, round: Round, bw: f64) -> bool {
+    /// Takes a round that was sent below what the path delivers, `bw` bits a second. What was lost while a queue was
+    /// `full` may be others' doing: then there is at most so much loss of the path's own.
+    pub(super) fn learn(&mut self, round: Round, bw: f64, full: bool) -> bool {
         // The second condition holds whatever the base is taken to be, so a wrong base cannot confirm itself.
         let below = round.bps * (1.0 - self.share()) <= BELOW * bw && round.bps <= bw;
-        if !below || round.void {
+        let at_most = round.loss() < 2.0 * self.share() - self.explains(round.packets(), 2.0);
+        if !below || round.void || (full && !at_most) {
             return false;
         }
-        self.learn_all(round);
-        true
-    }
-
-    /// Takes a round, at whatever rate it was sent.
-    pub(super) fn learn_all(&mut self, round: Round) {
         self.acked += f64::from(round.acked);
         self.lost += f64::from(round.lost);
+        self.bursts += f64::from(round.bursts);
         let all = self.acked + self.lost;
         if all > BASE_PACKETS {
-            self.acked *= BASE_PACKETS / all;
-            self.lost *= BASE_PACKETS / all;
+            self.scale(BASE_PACKETS / all);
         }
+        true
     }
 
     /// What is known counts half from now on.
     pub(super) fn age(&mut self) {
-        self.acked /= 2.0;
-        self.lost /= 2.0;
+        self.scale(0.5);
+    }
+
+    fn scale(&mut self, by: f64) {
+        self.acked *= by;
+        self.lost *= by;
+        self.bursts *= by;
+    }
+
+    /// How much more the loss of many packets scatters than if each were lost by itself: losses that follow each other
+    /// are one event. For a chain of good and bad states (Gilbert, 1960), (1 + r) / (1 - r), r being the correlation of
+    /// neighbours.
+    fn clumping(self) -> f64 {
+        if self.lost < 1.0 {
+            return 1.0;
+        }
+        let p = self.share();
+        let after_another = (self.lost - self.bursts) / self.lost;
+        let correlation = ((after_another - p) / (1.0 - p)).clamp(0.0, CORRELATION_MAX);
+        (1.0 + correlation) / (1.0 - correlation)
     }
 
     /// Loss of a round of `packets` beyond what the base and chance explain, in standard deviations `sigmas`.
     pub(super) fn explains(self, packets: f64, sigmas: f64) -> f64 {
         let p = self.share();
-        let known = (self.acked + self.lost).max(1.0);
-        // Losses come in clumps, and an estimate of nothing at all is an estimate too.
-        let variance = (p * (1.0 - p)).max(1.0 / known) * (1.0 / packets.max(1.0) + 1.0 / known);
+        // Who knows nothing takes every loss for its own.
+        let known = if self.is_known() { self.acked + self.lost } else { BASE_PACKETS };
+        // An estimate of nothing at all is an estimate too.
+        let each = (p * (1.0 - p)).max(1.0 / known) * self.clumping();
+        let variance = each * (1.0 / packets.max(1.0) + 1.0 / known);
         p + sigmas * variance.sqrt()
     }
 }

@@ -49,8 +49,10 @@ pub struct FlowSpec {
     pub back: LinkSpec,
     /// When it begins.
     pub start: Duration,
-    /// Bytes of a session's file.
+    /// Bytes of each of a session's files.
     pub file: u64,
+    /// Files that a session sends at a time.
+    pub streams: u64,
 }
 
 /// A file that no simulation gets through.
@@ -61,7 +63,7 @@ impl FlowSpec {
     #[must_use]
     pub fn new(kind: Kind, rtt: Duration) -> Self {
         let half = LinkSpec { delay: rtt / 2, ..LinkSpec::default() };
-        Self { kind, out: half.clone(), back: half, start: Duration::ZERO, file: ENDLESS }
+        Self { kind, out: half.clone(), back: half, start: Duration::ZERO, file: ENDLESS, streams: 1 }
     }
 }
 
@@ -113,7 +115,11 @@ impl Crowd {
                 Kind::Cubic => (Ends::Tcp(Box::new(Tcp::new(Congestion::Cubic(Cubic::default()), start))), 1),
                 Kind::Bbr => (Ends::Tcp(Box::new(Tcp::new(Congestion::Bbr(Bbr::default()), start))), 1),
                 &Kind::Session(session, lanes) => {
-                    (session_ends(session, lanes, start, spec.file, rng.next_u64()), lanes)
+                    let mut ends = session_ends(session, lanes, start, rng.next_u64());
+                    for request in 1..=spec.streams {
+                        send_file(&mut ends, request, spec.file);
+                    }
+                    (Ends::Session(Box::new(ends)), lanes)
                 }
             };
             let mut links = |spec: &LinkSpec| (0..lanes).map(|_| spec.build(rng.next_u64())).collect();
@@ -138,6 +144,16 @@ impl Crowd {
         match &mut self.flows[flow].ends {
             Ends::Session(ends) => Some(&mut ends.0),
             Ends::Tcp(_) => None,
+        }
+    }
+
+    /// A session has one more file of `bytes` bytes to send; nothing happens to TCP, whose file never ends.
+    ///
+    /// # Panics
+    /// If the session sends more files than one can already.
+    pub fn send_file(&mut self, flow: usize, request: u64, bytes: u64) {
+        if let Ends::Session(ends) = &mut self.flows[flow].ends {
+            send_file(ends, request, bytes);
         }
     }
 
@@ -274,8 +290,8 @@ impl Crowd {
     }
 }
 
-/// Two ends with `lanes` lanes and a file of `end` bytes.
-fn session_ends(session: SessionConfig, lanes: usize, start: Time, end: u64, seed: u64) -> Ends {
+/// Two ends with `lanes` lanes.
+fn session_ends(session: SessionConfig, lanes: usize, start: Time, seed: u64) -> (End, End) {
     let config = PairConfig {
         lanes: vec![LaneSpec::default(); lanes],
         seed,
@@ -283,11 +299,14 @@ fn session_ends(session: SessionConfig, lanes: usize, start: Time, end: u64, see
         session,
         write_delay: Duration::ZERO,
     };
-    let (mut a, mut b) = ends(&config, start);
-    let open = OpenStream { request: RequestId(1), start: 0, end: Some(end), weight: 1 };
+    ends(&config, start)
+}
+
+/// One more file of `end` bytes for the receiver.
+fn send_file((a, b): &mut (End, End), request: u64, end: u64) {
+    let open = OpenStream { request: RequestId(request), start: 0, end: Some(end), weight: 1 };
     let stream = a.session.open_stream(open).expect("few streams");
     a.session.extend_stream(stream, end);
     a.files.insert(stream, 1);
     b.sink.files.insert(stream, 1);
-    Ends::Session(Box::new((a, b)))
 }
