@@ -63,7 +63,8 @@ fn access(config: &Config, shared: &Shared<'_>, peer: &Peer) -> Result<Access, D
         }
     }
     let by_command = peer.source == PeerSource::PeersFile;
-    Ok(Access { key: peer.key, name: peer.name.clone(), plain: peer.plain, by_command, roots })
+    let (key, name, plain) = (peer.key, peer.name.clone(), peer.plain);
+    Ok(Access { key, name, plain, by_command, by_program: false, roots })
 }
 
 fn open(config: &Config, name: &str, path: &Path) -> Root {

@@ -46,6 +46,7 @@ pub(super) fn drive<E: Errand>(
         peers: Peers::default(),
         staging: room.staging,
         receive_buffer: room.receive_buffer,
+        loading: call.loading,
         gso: call.way.gso,
         mtu_max: call.way.mtu_max,
         bell: None,

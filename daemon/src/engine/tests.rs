@@ -20,7 +20,7 @@ use super::report::{Command, Connect, Report, Task};
 use super::{EngineConfig, EngineHandle};
 use crate::config::Rights;
 use crate::identity;
-use crate::storage::source::Source;
+use crate::storage::source::{Loading, Source};
 use crate::storage::vault::RootVault;
 use crate::transfer::put::{Cause, News, Offer, PutOrigin, PutSpec};
 use crate::transfer::take::Place;
@@ -51,7 +51,14 @@ impl Pair {
         let place = Place { vault, root: directory.path().into() };
         let rights = Rights { read: true, ..Rights::default() };
         let roots = vec![Root::inbox(rights, place)];
-        let access = Access { key: client.public(), name: "client".into(), plain, by_command: false, roots };
+        let access = Access {
+            key: client.public(),
+            name: "client".into(),
+            plain,
+            by_command: false,
+            by_program: false,
+            roots,
+        };
         let config = |identity, listen, peers| EngineConfig {
             sessions_max: usize::MAX,
             rekey: RekeyLimits { packets: 3000, gap: Duration::ZERO, ..RekeyLimits::default() },
@@ -60,6 +67,7 @@ impl Pair {
             peers,
             staging,
             receive_buffer: 8 << 20,
+            loading: Loading::Mapped,
             gso: true,
             mtu_max: 1500,
             bell: None,
