@@ -13,7 +13,7 @@ use crate::storage::digest::Cv;
 /// One block of what a pipe said, or of a file.
 #[derive(Debug)]
 pub struct Slab {
-    memory: Box<[u8]>,
+    memory: Memory,
     len: usize,
     /// Its chaining value, once it is whole.
     pub(super) cv: Cv,
@@ -73,7 +73,7 @@ impl Drop for Slab {
         pool.bytes.fetch_sub(memory.len() as u64, Ordering::AcqRel);
         if memory.len() == BLOCK as usize {
             // Beyond a few it is the system's again.
-            let _ = pool.spare.0.try_send(memory);
+            let _ = pool.to_spare.try_send(memory);
         }
     }
 }
@@ -82,17 +82,22 @@ impl Drop for Slab {
 #[derive(Clone, Debug)]
 pub struct SlabPool(Arc<Pool>);
 
+/// Of one block.
+type Memory = Box<[u8]>;
+
 #[derive(Debug)]
 struct Pool {
-    /// Memory of whole blocks that is not in use.
-    spare: (Sender<Box<[u8]>>, Receiver<Box<[u8]>>),
+    /// Memory of whole blocks that is not in use, in a channel to itself.
+    to_spare: Sender<Memory>,
+    spare: Receiver<Memory>,
     /// Bytes in use.
     bytes: AtomicU64,
 }
 
 impl Default for SlabPool {
     fn default() -> Self {
-        Self(Arc::new(Pool { spare: bounded(SPARE_MAX), bytes: AtomicU64::new(0) }))
+        let (to_spare, spare) = bounded(SPARE_MAX);
+        Self(Arc::new(Pool { to_spare, spare, bytes: AtomicU64::new(0) }))
     }
 }
 
@@ -106,7 +111,7 @@ impl SlabPool {
             self.0.bytes.fetch_sub(len as u64, Ordering::AcqRel);
             return None;
         }
-        let spare = if len == BLOCK as usize { self.0.spare.1.try_recv().ok() } else { None };
+        let spare = if len == BLOCK as usize { self.0.spare.try_recv().ok() } else { None };
         let memory = spare.unwrap_or_else(|| vec![0; len].into());
         Some(Slab { memory, len: 0, cv: Cv([0; 32]), pool: Some(self.0.clone()) })
     }
