@@ -47,9 +47,11 @@ fn the_quick_start_works_and_fails_as_it_says() {
 #[test]
 fn peers_are_named_as_it_says() {
     let place = tempfile::tempdir().unwrap();
-    let fragment = block(&guide(), "c fragment").replace("/srv/incoming", place.path().to_str().unwrap());
+    let guide = guide();
+    let progress = block(&guide, "c progress");
+    let fragment = block(&guide, "c fragment").replace("/srv/incoming", place.path().to_str().unwrap());
     let code = format!(
-        "#include <stdio.h>\n#include <udpx.h>\nint main(void)\n{{\n    udpx_engine *engine;\n    udpx_listener *listener;\n\
+        "#include <stdio.h>\n#include <udpx.h>\n{progress}udpx_progress_fn shown = show;\nint main(void)\n{{\n    udpx_engine *engine;\n    udpx_listener *listener;\n\
          udpx_listen_options options;\n    char *alices_key;\n    if (udpx_engine_new(NULL, 0, &engine) || \
          udpx_engine_key(engine, &alices_key) || udpx_listen_options_init(&options, sizeof options))\n        return 1;\n    {{\n\
          {fragment}        options.port = 0;\n        options.address = \"127.0.0.1\";\n        \
@@ -61,6 +63,22 @@ fn peers_are_named_as_it_says() {
     let program = build(&source, Build::Gcc, place.path()).unwrap();
     let output = Command::new(program).output().unwrap();
     assert!(output.status.success(), "{}", told(&output));
+}
+
+#[test]
+fn every_function_is_told_of() {
+    let (guide, header) = (guide(), std::fs::read_to_string(root().join("include/udpx.h")).unwrap());
+    let functions: Vec<&str> = header
+        .split("udpx_status ")
+        .skip(1)
+        .filter_map(|piece| piece.split_once('(').map(|(name, _)| name))
+        .filter(|name| name.starts_with("udpx_") && !name.contains([' ', '\n']))
+        .collect();
+    assert!(functions.len() > 40, "{functions:?}");
+    for name in functions {
+        let rest = name.splitn(3, '_').nth(2).unwrap();
+        assert!(guide.contains(name) || guide.contains(&format!("`_{rest}`")), "{name} is not in the guide");
+    }
 }
 
 #[test]
