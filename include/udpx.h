@@ -78,6 +78,12 @@
 #define UDPX_DETACH 4
 
 /**
+ * `flags`, with a daemon only: a daemon that goes away, to be restarted, is waited for, and the transfer goes on with its job
+ * (`UDPX_STATE_WAITING`) until it is cancelled. Without it the transfer ends within a second with `UDPX_STATUS_TRY_AGAIN`.
+ */
+#define UDPX_RECONNECT 8
+
+/**
  * `state`: it has not begun to move bytes: the peer is looked for, or the daemon has no room for it yet.
  */
 #define UDPX_STATE_STARTING 0
@@ -113,31 +119,11 @@
 #define UDPX_STATE_FAILED 6
 
 /**
- * `flags` of `udpx_engine_new`: files are sent from a mapping, whatever their size. The first such transfer installs a
+ * `flags` of `udpx_engine_new`: files are sent from a mapping, which costs less. The first such transfer installs a
  * SIGBUS handler in this process, which passes on every signal that is not about such a mapping. Without it a file is
- * copied into memory, 256 MiB at most, and no handler is ever installed.
+ * read block by block, 64 MiB of it being in memory at most, and no handler is ever installed.
  */
 #define UDPX_MAP_FILES 1
-
-/**
- * `flags`: others may put files into the directory.
- */
-#define UDPX_LISTEN_WRITE 1
-
-/**
- * `flags`: others may get files from the directory; the engine needs `UDPX_MAP_FILES`.
- */
-#define UDPX_LISTEN_READ 2
-
-/**
- * `flags`: others may list the directory.
- */
-#define UDPX_LISTEN_LIST 4
-
-/**
- * `flags`: the ticket is for one machine, and is spent when that has moved something and gone.
- */
-#define UDPX_LISTEN_ONCE 8
 
 /**
  * `kind`: nothing happened in time.
@@ -145,7 +131,7 @@
 #define UDPX_EVENT_NONE 0
 
 /**
- * `kind`: the holder of the ticket has connected.
+ * `kind`: a peer, or the holder of the ticket, has connected.
  */
 #define UDPX_EVENT_CONNECTED 1
 
@@ -183,6 +169,31 @@
  * `kind`: it will not be; `status` and `text` say why.
  */
 #define UDPX_EVENT_NOT_WENT 8
+
+/**
+ * `flags`: others may put files into the directory.
+ */
+#define UDPX_LISTEN_WRITE 1
+
+/**
+ * `flags`: others may get files from the directory.
+ */
+#define UDPX_LISTEN_READ 2
+
+/**
+ * `flags`: others may list the directory.
+ */
+#define UDPX_LISTEN_LIST 4
+
+/**
+ * `flags`: the ticket is for one machine, and is spent when that has moved something and gone.
+ */
+#define UDPX_LISTEN_ONCE 8
+
+/**
+ * `flags` of a `udpx_peer`: its bulk data may come unencrypted, if it wants that too.
+ */
+#define UDPX_LISTEN_PLAIN 16
 
 /**
  * What a call came to. The numbers are those of the table of errors of udpx (`docs/ERRORS.md`) and are never reused; a
@@ -381,7 +392,7 @@ typedef struct udpx_options {
    */
   uint64_t rate_bps;
   /**
-   * `UDPX_PLAIN`, `UDPX_NO_GSO`, `UDPX_DETACH`.
+   * `UDPX_PLAIN`, `UDPX_NO_GSO`, `UDPX_DETACH`, `UDPX_RECONNECT`.
    */
   uint32_t flags;
   /**
@@ -466,62 +477,40 @@ typedef struct udpx_summary {
 } udpx_summary;
 
 /**
- * Takes what has come, piece by piece and in order; returns 0 to go on, anything else to leave the rest.
+ * Takes what has come, piece by piece and in order; returns 0 to go on, anything else to leave the rest: then the
+ * transfer fails.
  *
- * It is called on a thread of the library and may take its time. `data` is good until it returns.
+ * It is called on a thread of the library, never on two at once for one listener or transfer, and may take its time: the
+ * sender waits, and nothing is lost. `data` is good until it returns. It may call the library, except for what would wait
+ * for it: freeing its own listener, transfer or engine.
  */
 typedef int (*udpx_data_fn)(void *userdata, const void *data, size_t bytes);
 
 /**
- * What to be there for. Fill it by `udpx_listen_options_init`. Exactly one of `directory`, `file` and `on_data` is set.
+ * Somebody who is let in by a listener.
  */
-typedef struct udpx_listen_options {
+typedef struct udpx_peer {
   /**
-   * Bytes of the structure: `sizeof(udpx_listen_options)`.
+   * Bytes of the structure: `sizeof(udpx_peer)`.
    */
   size_t size;
   /**
-   * A directory that exists, used as `flags` say; or NULL.
+   * What events call it.
    */
-  const char *directory;
+  const char *name;
   /**
-   * One file is taken and gets this path, whatever it is called there; or NULL.
+   * Its public key, "udpxk1...": `udpx_engine_key` there, or `udpxctl key`.
    */
-  const char *file;
+  const char *key;
   /**
-   * One file is taken and its bytes are handed to this, once all of them are here and verified; or NULL. They are kept
-   * in a file without a name in `spool` until then.
-   */
-  udpx_data_fn on_data;
-  /**
-   * The first argument of `on_data`.
-   */
-  void *userdata;
-  /**
-   * A directory with room for what comes; NULL means that for temporary files. Only with `on_data`.
-   */
-  const char *spool;
-  /**
-   * The address at which others find this machine; NULL means its own addresses.
-   */
-  const char *address;
-  /**
-   * For how long the ticket can be used, seconds; 0 means as long as the listener lives.
-   */
-  uint32_t lifetime_s;
-  /**
-   * With `directory`: `UDPX_LISTEN_WRITE` and the others, at least one right; otherwise 0.
+   * With `directory`: `UDPX_LISTEN_WRITE`, `UDPX_LISTEN_READ`, `UDPX_LISTEN_LIST`, at least one; and `UDPX_LISTEN_PLAIN`.
    */
   uint32_t flags;
   /**
-   * The UDP port; 0 means any that is free.
-   */
-  uint16_t port;
-  /**
    * 0.
    */
-  uint16_t reserved[3];
-} udpx_listen_options;
+  uint32_t reserved;
+} udpx_peer;
 
 /**
  * What happened at a listener. Set `size` to `sizeof(udpx_event)` before the call.
@@ -563,7 +552,86 @@ typedef struct udpx_event {
    * BLAKE3 of the content of a file that came.
    */
   uint8_t digest[32];
+  /**
+   * Who it was: a peer by its name, the holder of a ticket by the beginning of its key; "" where that is not known.
+   */
+  const char *peer;
 } udpx_event;
+
+/**
+ * A file begins: `file->path` is what its sender calls it, `file->total` its bytes, 0 while they are not known. Returns 0 to
+ * take it. What was handed over of a file before that did not come to its end is void then: the same file may begin once
+ * more after a lost connection.
+ *
+ * It is called before the file's first byte, and as `udpx_data_fn` is; `file` is good until it returns.
+ */
+typedef int (*udpx_start_fn)(void *userdata, const struct udpx_event *file);
+
+/**
+ * What to be there for. Fill it by `udpx_listen_options_init`. Exactly one of `directory`, `file` and `on_data` is set.
+ */
+typedef struct udpx_listen_options {
+  /**
+   * Bytes of the structure: `sizeof(udpx_listen_options)`.
+   */
+  size_t size;
+  /**
+   * A directory that exists, used as `flags` say; or NULL.
+   */
+  const char *directory;
+  /**
+   * One file is taken and gets this path, whatever it is called there; or NULL.
+   */
+  const char *file;
+  /**
+   * One file is taken and its bytes are handed to this as they come, straight from memory; or NULL. That the whole is
+   * what was sent is told by `UDPX_EVENT_CAME`; with `spool` it is known before.
+   */
+  udpx_data_fn on_data;
+  /**
+   * The first argument of `on_data` and `on_start`.
+   */
+  void *userdata;
+  /**
+   * A directory in which what comes is kept until it is whole and verified, and handed to `on_data` only then; or NULL.
+   */
+  const char *spool;
+  /**
+   * The address at which others find this machine; NULL means its own addresses.
+   */
+  const char *address;
+  /**
+   * For how long the ticket can be used, seconds; 0 means as long as the listener lives.
+   */
+  uint32_t lifetime_s;
+  /**
+   * With `directory`: `UDPX_LISTEN_WRITE` and the others, at least one right; otherwise 0.
+   */
+  uint32_t flags;
+  /**
+   * The UDP port; 0 means any that is free.
+   */
+  uint16_t port;
+  /**
+   * 0.
+   */
+  uint16_t reserved[3];
+  /**
+   * Those who are let in, `peers_count` of them; NULL means whoever has the ticket. With `directory`, where each has the
+   * rights of its own `flags` (those of the options are 0 then), or with `on_data` and `on_start`: they may send one file
+   * after the other. Read during the call only.
+   */
+  const struct udpx_peer *peers;
+  /**
+   * How many.
+   */
+  size_t peers_count;
+  /**
+   * Told of each file that begins, before its first byte; may be NULL. Only with `on_data`. Without it one file can
+   * come, and only once.
+   */
+  udpx_start_fn on_start;
+} udpx_listen_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -686,6 +754,21 @@ enum udpx_status udpx_transfer_report(const struct udpx_transfer *transfer,
                                       char **json);
 
 /**
+ * What was fetched into memory, by a transfer that is over and went well (`udpx_engine_pull_memory`,
+ * `udpx_client_pull_memory`). The memory belongs to the transfer and is good until that is freed; it is read-only. Of an
+ * empty file `*data` is not NULL and `*bytes` is 0.
+ *
+ * Errors:
+ * `UDPX_STATUS_USAGE`: the transfer is not over, or is of another kind; that of the transfer if it failed.
+ *
+ * The caller's part:
+ * `data` and `bytes` are NULL or may be written.
+ */
+enum udpx_status udpx_transfer_memory(const struct udpx_transfer *transfer,
+                                      const void **data,
+                                      size_t *bytes);
+
+/**
  * Stops a transfer: it soon ends with `UDPX_STATUS_INTERRUPTED`, unless it has ended before. A daemon's job is cancelled.
  * Nothing is waited for.
  *
@@ -772,7 +855,8 @@ enum udpx_status udpx_engine_free(struct udpx_engine *engine);
  * Sends the file `path` to the place `to`, "HOST" or "HOST:PATH": HOST is a ticket, or a DNS name or address with
  * `options->peer_key`; PATH names the file there, or a directory if it ends in a slash, or is "/ROOT/path".
  *
- * Returns at once; `*transfer` is to be waited for and freed. Without `UDPX_MAP_FILES` the file is read into memory first.
+ * Returns at once; `*transfer` is to be waited for and freed. The file may have any size; one that is changed while it is
+ * sent fails with `UDPX_STATUS_SOURCE_CHANGED`.
  *
  * Errors:
  * `UDPX_STATUS_USAGE`, `UDPX_STATUS_NO_SOURCE`; what goes wrong later is the transfer's result.
@@ -838,6 +922,89 @@ enum udpx_status udpx_engine_pull_file(struct udpx_engine *engine,
                                        struct udpx_transfer **transfer);
 
 /**
+ * Fetches a file into a descriptor that is open for writing: a pipe, or a file at its position. It stays the caller's,
+ * who may close it at once. What was written is not taken back if the transfer fails: that the whole is what was sent is
+ * known by its result. Otherwise as `udpx_engine_push_file`.
+ *
+ * Errors:
+ * `UDPX_STATUS_USAGE`: also if nothing can be written to it; what goes wrong later is the transfer's result.
+ *
+ * The caller's part:
+ * As `udpx_engine_push_file`.
+ */
+enum udpx_status udpx_engine_pull_fd(struct udpx_engine *engine,
+                                     const char *from,
+                                     int fd,
+                                     const struct udpx_options *options,
+                                     struct udpx_transfer **transfer);
+
+/**
+ * Fetches a file into memory, which `udpx_transfer_memory` tells when the transfer is over. Otherwise as
+ * `udpx_engine_push_file`.
+ *
+ * Errors:
+ * `UDPX_STATUS_USAGE`; what goes wrong later is the transfer's result.
+ *
+ * The caller's part:
+ * As `udpx_engine_push_file`.
+ */
+enum udpx_status udpx_engine_pull_memory(struct udpx_engine *engine,
+                                         const char *from,
+                                         const struct udpx_options *options,
+                                         struct udpx_transfer **transfer);
+
+/**
+ * Fetches a file and hands its bytes to `on_data` as they come. That the whole is what was sent is known by the
+ * transfer's result. Otherwise as `udpx_engine_push_file`; `userdata` has to live until the transfer is freed.
+ *
+ * Errors:
+ * `UDPX_STATUS_USAGE`; what goes wrong later is the transfer's result.
+ *
+ * The caller's part:
+ * As `udpx_engine_push_file`.
+ */
+enum udpx_status udpx_engine_pull_data(struct udpx_engine *engine,
+                                       const char *from,
+                                       udpx_data_fn on_data,
+                                       void *userdata,
+                                       const struct udpx_options *options,
+                                       struct udpx_transfer **transfer);
+
+/**
+ * Lists the directory `place`, "HOST" or "HOST:PATH", as JSON, as `udpx_client_list` does. Of the options those count that
+ * say how the host is reached. Waits for the answer. Free the text by `udpx_string_free`.
+ *
+ * Errors:
+ * `UDPX_STATUS_USAGE`; `UDPX_STATUS_UNREACHABLE`; what the host says; `UDPX_STATUS_INTERRUPTED`: the engine was freed.
+ *
+ * The caller's part:
+ * Texts are NULL or terminated, `options` is NULL or has `options->size` bytes, `json` is NULL or may be written.
+ */
+enum udpx_status udpx_engine_list(struct udpx_engine *engine,
+                                  const char *place,
+                                  const struct udpx_options *options,
+                                  char **json);
+
+/**
+ * Asks `host` for `count` echoes of `bytes` bytes each, `interval_ms` milliseconds apart, and tells what came back as JSON, as
+ * `udpx_client_ping` does. Of the options those count that say how the host is reached. Waits for them. Free the text by
+ * `udpx_string_free`.
+ *
+ * Errors:
+ * `UDPX_STATUS_USAGE`; `UDPX_STATUS_UNREACHABLE`; `UDPX_STATUS_INTERRUPTED`: the engine was freed.
+ *
+ * The caller's part:
+ * As `udpx_engine_list`.
+ */
+enum udpx_status udpx_engine_ping(struct udpx_engine *engine,
+                                  const char *host,
+                                  uint32_t count,
+                                  uint32_t interval_ms,
+                                  uint32_t bytes,
+                                  const struct udpx_options *options,
+                                  char **json);
+
+/**
  * Fills in the defaults. `size` is `sizeof(udpx_listen_options)`.
  *
  * Errors:
@@ -849,7 +1016,7 @@ enum udpx_status udpx_engine_pull_file(struct udpx_engine *engine,
 enum udpx_status udpx_listen_options_init(struct udpx_listen_options *options, size_t size);
 
 /**
- * Listens, and makes a ticket for whoever is to come. Free the listener by `udpx_listener_free`.
+ * Listens: for the peers that `options` name, or with a ticket for whoever is to come. Free the listener by `udpx_listener_free`.
  *
  * Errors:
  * `UDPX_STATUS_USAGE`; `UDPX_STATUS_NO_SPACE` and others: the place cannot be used; `UDPX_STATUS_IO`: nothing can be
@@ -867,13 +1034,25 @@ enum udpx_status udpx_engine_listen(struct udpx_engine *engine,
  * a secret. Free it by `udpx_string_free`.
  *
  * Errors:
- * `UDPX_STATUS_USAGE`.
+ * `UDPX_STATUS_USAGE`: also if it was made for peers, who need none.
  *
  * The caller's part:
  * `ticket` is NULL or may be written.
  */
 enum udpx_status udpx_listener_ticket(const struct udpx_listener *listener,
                                       char **ticket);
+
+/**
+ * The addresses that it listens on, "192.0.2.7:48379", separated by spaces. Free the text by `udpx_string_free`.
+ *
+ * Errors:
+ * `UDPX_STATUS_USAGE`.
+ *
+ * The caller's part:
+ * `addresses` is NULL or may be written.
+ */
+enum udpx_status udpx_listener_addresses(const struct udpx_listener *listener,
+                                         char **addresses);
 
 /**
  * The listener's event descriptor, for poll(2) and epoll(7): readable while `udpx_listener_next` has something to tell. Do
@@ -890,7 +1069,7 @@ enum udpx_status udpx_listener_fd(const struct udpx_listener *listener,
 
 /**
  * Waits for what happens next, `timeout_ms` milliseconds at most (`UDPX_FOREVER`; 0 does not wait); that nothing did is
- * `UDPX_EVENT_NONE`. `path` and `text` are good until this thread's next call of this function.
+ * `UDPX_EVENT_NONE`. the texts are good until this thread's next call of this function.
  *
  * Errors:
  * `UDPX_STATUS_INTERRUPTED`: the engine was freed, and nothing is left to be told; `UDPX_STATUS_USAGE`.
@@ -1006,7 +1185,39 @@ enum udpx_status udpx_client_pull_file(struct udpx_client *client,
                                        struct udpx_transfer **transfer);
 
 /**
- * Lists the directory `where`, "HOST" or "HOST:PATH", as JSON: `items` are its entries (`docs/CONTROL.md` 5.2). Of the
+ * Fetches a file into a descriptor that is open for writing: a pipe, or a file at its position. It stays the caller's,
+ * who may close it at once. What was written is not taken back if the transfer fails: that the whole is what was sent is
+ * known by its result. Otherwise as `udpx_client_push_file`.
+ *
+ * Errors:
+ * As `udpx_client_push_file`; `UDPX_STATUS_USAGE` also if nothing can be written to it.
+ *
+ * The caller's part:
+ * As `udpx_client_push_file`.
+ */
+enum udpx_status udpx_client_pull_fd(struct udpx_client *client,
+                                     const char *from,
+                                     int fd,
+                                     const struct udpx_options *options,
+                                     struct udpx_transfer **transfer);
+
+/**
+ * Fetches a file into memory, which `udpx_transfer_memory` tells when the transfer is over. Otherwise as
+ * `udpx_client_push_file`.
+ *
+ * Errors:
+ * As `udpx_client_push_file`.
+ *
+ * The caller's part:
+ * As `udpx_client_push_file`.
+ */
+enum udpx_status udpx_client_pull_memory(struct udpx_client *client,
+                                         const char *from,
+                                         const struct udpx_options *options,
+                                         struct udpx_transfer **transfer);
+
+/**
+ * Lists the directory `place`, "HOST" or "HOST:PATH", as JSON: `items` are its entries (`docs/CONTROL.md` 5.2). Of the
  * options only `port` and `peer_key` count. Waits for the answer. Free the text by `udpx_string_free`.
  *
  * Errors:

@@ -14,7 +14,7 @@ use storage_support::{FINISH, SmallDisk, as_ordinary_user, have_root, names, noi
 use udpxd::storage::listing::EntryKind;
 use udpxd::storage::part::{Finish, IfExists, Part};
 use udpxd::storage::path::RelPath;
-use udpxd::storage::source::SourceError;
+use udpxd::storage::source::{Loading, SourceError};
 use udpxd::storage::vault::{NullVault, RootVault, Vault, VaultError};
 
 fn vault() -> (tempfile::TempDir, RootVault) {
@@ -119,7 +119,7 @@ fn strange_names_are_stored() {
         let path = RelPath::parse(OsStr::from_bytes(name)).unwrap();
         let part = vault.create_part(&path, spec(0, IfExists::Fail)).unwrap();
         assert_eq!(vault.commit(&part, FINISH).unwrap(), dir.path().join(OsStr::from_bytes(name)));
-        assert_eq!(vault.open_source(&path).unwrap().size(), 0);
+        assert_eq!(vault.open_source(&path, Loading::Mapped).unwrap().size(), 0);
     }
 }
 
@@ -160,9 +160,9 @@ fn links_never_lead_out() {
     symlink("/proc/self/root", dir.path().join("magic")).unwrap();
 
     for name in ["out/secret", "up/etc/passwd", "target", "magic/etc/passwd"] {
-        assert!(vault.open_source(&rel(name)).is_err(), "{name}");
+        assert!(vault.open_source(&rel(name), Loading::Mapped).is_err(), "{name}");
     }
-    assert_eq!(vault.open_source(&rel("alias/plain")).unwrap().size(), 5);
+    assert_eq!(vault.open_source(&rel("alias/plain"), Loading::Mapped).unwrap().size(), 5);
     for name in ["out/new", "out/new/deeper", "up/new", "alias/new", "magic/tmp/new"] {
         let error = vault.create_part(&rel(name), spec(1, IfExists::Replace)).unwrap_err();
         assert!(matches!(error, VaultError::Outside(_) | VaultError::NotDirectory(_)), "{name}: {error}");
@@ -178,10 +178,10 @@ fn links_never_lead_out() {
 fn what_is_not_a_file_is_not_opened() {
     let (dir, vault) = vault();
     std::fs::create_dir(dir.path().join("sub")).unwrap();
-    assert!(matches!(vault.open_source(&rel("sub")), Err(SourceError::IsDirectory(_))));
-    assert!(matches!(vault.open_source(&rel("none")), Err(SourceError::NotFound(_))));
+    assert!(matches!(vault.open_source(&rel("sub"), Loading::Mapped), Err(SourceError::IsDirectory(_))));
+    assert!(matches!(vault.open_source(&rel("none"), Loading::Mapped), Err(SourceError::NotFound(_))));
     nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(matches!(vault.open_source(&rel("fifo")), Err(SourceError::NotRegular(_))));
+    assert!(matches!(vault.open_source(&rel("fifo"), Loading::Mapped), Err(SourceError::NotRegular(_))));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use udpxd::storage::digest::{Cv, DigestTree, Subtrees};
 use udpxd::storage::part::{IfExists, Part};
 use udpxd::storage::path::RelPath;
 use udpxd::storage::readers::{Origin, ReadJob, ReadOutcome, ReadRequest, Readers};
-use udpxd::storage::source::{Change, Source, SourceError};
+use udpxd::storage::source::{Change, Loading, Source, SourceError};
 use udpxd::storage::vault::{NullVault, RootVault, Vault, VaultError};
 use udpxd::storage::writers::{ClerkJob, WriteJob, WriteReply, Writers, Written};
 use udpxd::storage::{BLOCK, Bell, Refused};
@@ -72,7 +72,7 @@ fn a_file_goes_through_both_pools_in_any_order() {
         let bytes = noise(size as usize);
         std::fs::write(dir.path().join("from"), &bytes).unwrap();
         let (bell, rings) = bell();
-        let readers = Readers::spawn(2, &bell).unwrap();
+        let readers = Readers::spawn(2, &bell, Loading::Mapped).unwrap();
         let writers = Writers::spawn(2, 1, &bell).unwrap();
         let mut pool = BlockPool::new(3 * BLOCK);
 
@@ -212,7 +212,7 @@ fn a_source_that_changes_is_reported_by_the_reader() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     let (bell, _) = bell();
-    let readers = Readers::spawn(1, &bell).unwrap();
+    let readers = Readers::spawn(1, &bell, Loading::Mapped).unwrap();
     assert!(matches!(opened(&readers, Origin::Path(path.clone())), Err(SourceError::NotFound(_))));
     let changed = |result: Result<Option<Cv>, SourceError>, expected| match result {
         Err(SourceError::Changed { change, .. }) => assert_eq!(change, expected),
@@ -260,7 +260,7 @@ fn a_full_queue_gives_the_request_back() {
         let _ = wait.recv();
     });
     let source = Arc::new(Source::generated(BLOCK, 1).unwrap());
-    let readers = Readers::spawn(1, &bell).unwrap();
+    let readers = Readers::spawn(1, &bell, Loading::Mapped).unwrap();
     let writers = Writers::spawn(1, 1, &bell).unwrap();
     let mut sent = 0_u64;
     let refused = loop {
@@ -289,7 +289,7 @@ fn a_full_queue_gives_the_request_back() {
 #[test]
 fn a_pool_dropped_with_unread_replies_ends() {
     let (bell, _) = bell();
-    let readers = Readers::spawn(3, &bell).unwrap();
+    let readers = Readers::spawn(3, &bell, Loading::Mapped).unwrap();
     let source = Arc::new(Source::generated(BLOCK, 1).unwrap());
     let mut sent = 0;
     while sent < 1000 {

@@ -36,7 +36,7 @@ impl Hosted {
         config.addresses = vec![Address::parse("127.0.0.1").unwrap()];
         change(&mut config);
         let mut host = Host::start(&config).unwrap();
-        let ticket = Ticket::parse(&host.ticket().text()).unwrap();
+        let ticket = Ticket::parse(&host.ticket().unwrap().text()).unwrap();
         let (events, stop): (Arc<Mutex<Vec<HostEvent>>>, Arc<AtomicBool>) = Default::default();
         let (told, stopped) = (events.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
@@ -167,7 +167,7 @@ fn one_file_gets_the_name_that_its_receiver_wants() {
     embedded::push(request, &mut |_| {}).unwrap();
     assert_eq!(std::fs::read(lab.at("got")).unwrap(), std::fs::read(&a).unwrap());
     let (from, bytes) = host.wait_for(|event| match event {
-        HostEvent::Came { from, file } => Some((*from, file.bytes)),
+        HostEvent::Came { from, file, .. } => Some((*from, file.bytes)),
         _ => None,
     });
     assert_eq!((from.map(|from| from.ip().to_string()), bytes), (Some("127.0.0.1".into()), 3_000_001));

@@ -1,6 +1,7 @@
 //! What comes from C is looked at here, before anything else sees it; and nothing unwinds beyond here.
 
 use std::ffi::{CStr, CString, OsStr, c_char};
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -45,21 +46,24 @@ fn is_null(name: &str) -> JobError {
 pub(crate) unsafe trait Sized: Copy {
     /// What C calls it.
     const NAME: &str;
+    /// Bytes that it had in the first version that had it: what was added since may be missing, and is 0 then.
+    const LEAST: usize = size_of::<Self>();
 }
 
 /// Most bytes that a structure of any later version may have.
 const STRUCT_BYTES_MAX: usize = 4096;
 
 fn check_size<T: Sized>(size: usize) -> Result<(), JobError> {
-    if (size_of::<T>()..=STRUCT_BYTES_MAX).contains(&size) {
+    if (T::LEAST..=STRUCT_BYTES_MAX).contains(&size) {
         return Ok(());
     }
-    let (name, least) = (T::NAME, size_of::<T>());
-    let text = format!("{name}.size is {size}, and the structure has {least} bytes");
+    let (name, bytes) = (T::NAME, size_of::<T>());
+    let text = format!("{name}.size is {size}, and the structure has {bytes} bytes");
     Err(wrong(text, "Set it to sizeof of the structure; compile against the header of this library."))
 }
 
-/// Reads a structure that C filled in. A later version's may be larger, if what is new in it is unused (zeros).
+/// Reads a structure that C filled in. An earlier version's may be smaller: what is new since is 0. A later version's may
+/// be larger, if what is new in it is unused (zeros).
 ///
 /// # Safety
 /// `from` is NULL or points to as many readable bytes as its first field says.
@@ -70,15 +74,19 @@ pub(crate) unsafe fn load_sized<T: Sized>(from: *const T) -> Result<T, JobError>
     // SAFETY: the trait's promise: it begins with its size.
     let size = unsafe { from.cast::<usize>().read() };
     check_size::<T>(size)?;
+    let known = size.min(size_of::<T>());
     // SAFETY: the caller's promise: there are `size` bytes.
-    let beyond =
-        unsafe { std::slice::from_raw_parts(from.cast::<u8>().add(size_of::<T>()), size - size_of::<T>()) };
+    let beyond = unsafe { std::slice::from_raw_parts(from.cast::<u8>().add(known), size - known) };
     if beyond.iter().any(|&byte| byte != 0) {
         let text = format!("{} has fields that this version of libudpx does not know", T::NAME);
         return Err(JobError::new(Code::Protocol, text, "Install the version of libudpx of the header."));
     }
-    // SAFETY: `size` was checked to cover it, and by the trait's promise any bytes are a value.
-    Ok(unsafe { from.read() })
+    let mut loaded = MaybeUninit::<T>::zeroed();
+    // SAFETY: there are so many bytes on both sides, and by the trait's promise any bytes are a value.
+    unsafe {
+        loaded.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(from.cast::<u8>(), known);
+        Ok(loaded.assume_init())
+    }
 }
 
 /// Checks, before anything is done, that a result can be stored.
@@ -93,7 +101,8 @@ pub(crate) unsafe fn check_sized<T: Sized>(to: *const T) -> Result<(), JobError>
     check_size::<T>(unsafe { to.cast::<usize>().read() })
 }
 
-/// Stores a structure for C, which has set its size. What a later version's has more is left alone.
+/// Stores a structure for C, which has set its size. What a later version's has more is left alone, and what an earlier
+/// one's does not have is left out.
 ///
 /// # Safety
 /// As [`check_sized`].
@@ -102,10 +111,28 @@ pub(crate) unsafe fn store_sized<T: Sized>(to: *mut T, value: T) -> Result<(), J
     unsafe {
         check_sized(to)?;
         let size = to.cast::<usize>().read();
-        to.write(value);
+        let known = size.min(size_of::<T>());
+        to.cast::<u8>().copy_from_nonoverlapping((&raw const value).cast::<u8>(), known);
         to.cast::<usize>().write(size);
     }
     Ok(())
+}
+
+/// Fills in a structure of C's that has `size` bytes: a whole one, or one of an earlier version.
+///
+/// # Safety
+/// `to` is NULL or points to `size` bytes that may be written.
+pub(crate) unsafe fn init_sized<T: Sized>(to: *mut T, size: usize, value: T) -> Result<(), JobError> {
+    check_out(to, "options")?;
+    if !(T::LEAST..=size_of::<T>()).contains(&size) {
+        let text = format!("{} has {} bytes here, not {size}", T::NAME, size_of::<T>());
+        return Err(wrong(text, "Pass sizeof of the structure, and use the header of this library."));
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        to.cast::<usize>().write(size);
+        store_sized(to, value)
+    }
 }
 
 /// Checks, before anything is done, that a result can be stored.

@@ -18,13 +18,14 @@ use udpxd::report::JobError;
 
 use crate::boundary::{self, call, wrong};
 use crate::engine::{base_name, memory};
-use crate::follow::{self, Job, Lender, failed};
+use crate::follow::{self, Job, Order, failed};
 use crate::handles::{self, Object};
-use crate::options::{Options, UDPX_DETACH, udpx_options};
+use crate::memory::Memory;
+use crate::options::{Options, UDPX_DETACH, UDPX_RECONNECT, udpx_options};
 use crate::place::Place;
 use crate::source;
 use crate::status::udpx_status;
-use crate::transfer::{Transfer, udpx_transfer};
+use crate::transfer::{Extra, Transfer, udpx_transfer};
 
 /// A client of a daemon. Any thread may use it, and several at once: each call and each transfer has a connection of its
 /// own, of which a user may have 64.
@@ -73,17 +74,12 @@ impl Client {
         self.connect()?.call(command).map(drop).map_err(|error| failed(&error))
     }
 
-    fn begin(
-        &self,
-        options: &Options,
-        command: Command,
-        files: Vec<File>,
-        lender: Option<Lender>,
-    ) -> Result<*mut udpx_transfer, JobError> {
-        let transfer = Transfer::new(Some(Job::new(self.choice.clone())))?;
+    fn begin(&self, options: &Options, order: Order, extra: Extra) -> Result<*mut udpx_transfer, JobError> {
+        order.check()?;
+        let transfer = Transfer::new(Some(Job::new(self.choice.clone())), extra)?;
         let handle = handles::insert(transfer.clone())?;
         let started = transfer.start(options.listener(), move |transfer| match &transfer.job {
-            Some(job) => follow::run(transfer, job, command, &files, lender.as_ref()),
+            Some(job) => follow::run(transfer, job, order),
             None => {
                 crate::transfer::End::failed(JobError::with_remedy(Code::Bug, "a transfer has lost its job"))
             }
@@ -101,12 +97,23 @@ impl Client {
     ) -> Result<*mut udpx_transfer, JobError> {
         let bytes = file.metadata().ok().map(|about| about.len());
         let path = Name::new([b"/", name].concat());
+        let again = file.try_clone().map_err(|error| {
+            JobError::with_remedy(Code::Io, format!("the descriptor could not be duplicated: {error}"))
+        })?;
+        let open = vec![(path.as_path().to_owned(), again)];
         let push = Push {
             sources: vec![Local { path, how: How::Fd, bytes }],
             destinations: vec![to.remote(options)?],
             options: options.for_daemon()?,
         };
-        self.begin(options, push.into(), vec![file], None)
+        let order = Order {
+            command: push.into(),
+            files: vec![file],
+            open,
+            destination: None,
+            reconnects: options.has(UDPX_RECONNECT),
+        };
+        self.begin(options, order, Extra::default())
     }
 
     fn pull(&self, from: &Place, path: &Path, options: &Options) -> Result<*mut udpx_transfer, JobError> {
@@ -116,13 +123,41 @@ impl Client {
             return Err(wrong(text, "Leave out UDPX_DETACH."));
         }
         let destination = absolute(path)?;
-        let lender = Lender::new(destination.clone())?;
         let pull = Pull {
             sources: vec![from.remote(options)?],
-            destination: Local { path: destination.into(), how: How::Vault, bytes: None },
+            destination: Local { path: destination.clone().into(), how: How::Vault, bytes: None },
             options: wanted,
         };
-        self.begin(options, pull.into(), Vec::new(), Some(lender))
+        let order = Order {
+            command: pull.into(),
+            files: Vec::new(),
+            open: Vec::new(),
+            destination: Some(destination),
+            reconnects: options.has(UDPX_RECONNECT),
+        };
+        self.begin(options, order, Extra::default())
+    }
+
+    /// Into what is open already.
+    fn pull_open(
+        &self,
+        from: &Place,
+        file: File,
+        options: &Options,
+        extra: Extra,
+    ) -> Result<*mut udpx_transfer, JobError> {
+        if options.has(UDPX_DETACH) || options.has(UDPX_RECONNECT) {
+            let text = "a descriptor is the daemon's for as long as it runs, and ends with this process";
+            return Err(wrong(text, "Leave out UDPX_DETACH and UDPX_RECONNECT, or pull into a file."));
+        }
+        let pull = Pull {
+            sources: vec![from.remote(options)?],
+            destination: Local { path: Name::new(*b"/descriptor"), how: How::Fd, bytes: None },
+            options: options.for_daemon()?,
+        };
+        let (open, destination) = (Vec::new(), None);
+        let order = Order { command: pull.into(), files: vec![file], open, destination, reconnects: false };
+        self.begin(options, order, extra)
     }
 }
 
@@ -325,7 +360,58 @@ pub unsafe extern "C" fn udpx_client_pull_file(
     })
 }
 
-/// Lists the directory `where`, "HOST" or "HOST:PATH", as JSON: `items` are its entries (`docs/CONTROL.md` 5.2). Of the
+/// Fetches a file into a descriptor that is open for writing: a pipe, or a file at its position. It stays the caller's,
+/// who may close it at once. What was written is not taken back if the transfer fails: that the whole is what was sent is
+/// known by its result. Otherwise as `udpx_client_push_file`.
+///
+/// # Errors
+/// As `udpx_client_push_file`; `UDPX_STATUS_USAGE` also if nothing can be written to it.
+///
+/// # Safety
+/// As `udpx_client_push_file`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn udpx_client_pull_fd(
+    client: *mut udpx_client,
+    from: *const c_char,
+    fd: c_int,
+    options: *const udpx_options,
+    transfer: *mut *mut udpx_transfer,
+) -> udpx_status {
+    call(|| {
+        // SAFETY: the caller's promise, here and below.
+        let (client, from, options) = unsafe { receive(client, from, options, transfer) }?;
+        let handle = client.pull_open(&from, source::output(fd)?, &options, Extra::default())?;
+        // SAFETY: as above.
+        unsafe { boundary::store(transfer, "transfer", handle) }
+    })
+}
+
+/// Fetches a file into memory, which `udpx_transfer_memory` tells when the transfer is over. Otherwise as
+/// `udpx_client_push_file`.
+///
+/// # Errors
+/// As `udpx_client_push_file`.
+///
+/// # Safety
+/// As `udpx_client_push_file`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn udpx_client_pull_memory(
+    client: *mut udpx_client,
+    from: *const c_char,
+    options: *const udpx_options,
+    transfer: *mut *mut udpx_transfer,
+) -> udpx_status {
+    call(|| {
+        // SAFETY: the caller's promise, here and below.
+        let (client, from, options) = unsafe { receive(client, from, options, transfer) }?;
+        let (memory, file) = Memory::new()?;
+        let handle = client.pull_open(&from, file, &options, Extra::of_memory(memory))?;
+        // SAFETY: as above.
+        unsafe { boundary::store(transfer, "transfer", handle) }
+    })
+}
+
+/// Lists the directory `place`, "HOST" or "HOST:PATH", as JSON: `items` are its entries (`docs/CONTROL.md` 5.2). Of the
 /// options only `port` and `peer_key` count. Waits for the answer. Free the text by `udpx_string_free`.
 ///
 /// # Errors

@@ -1,13 +1,16 @@
 //! An engine of this process: it sends and receives without a daemon.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{OsStr, c_char, c_int, c_void};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use udpx_control::Name;
 use udpxd::conductor::reports;
-use udpxd::embedded::{self, Descriptor, Event, PullFile, PullRequest, PullTo, PushFile, PushRequest};
+use udpxd::embedded::{self, Descriptor, Event, Loading, PushFile, PushRequest};
 use udpxd::report::{JobError, Summary};
 use udpxd::{Code, StaticSecret, identity};
 
@@ -15,12 +18,13 @@ use crate::boundary::{self, call, wrong};
 use crate::handles::{self, Object};
 use crate::listener::Listening;
 use crate::options::{
-    Options, UDPX_DETACH, UDPX_STATE_RUNNING, UDPX_STATE_STARTING, UDPX_STATE_SYNCING, udpx_options,
+    Options, UDPX_DETACH, UDPX_RECONNECT, UDPX_STATE_RUNNING, UDPX_STATE_STARTING, UDPX_STATE_SYNCING,
+    udpx_options,
 };
 use crate::place::Place;
 use crate::source;
 use crate::status::udpx_status;
-use crate::transfer::{End, Transfer, own_callback, udpx_summary, udpx_transfer};
+use crate::transfer::{End, Extra, Transfer, own_callback, udpx_summary, udpx_transfer};
 
 /// An engine in this process. Any thread may use it, and several at once. There may be several engines.
 ///
@@ -29,15 +33,15 @@ pub struct udpx_engine {
     _private: [u8; 0],
 }
 
-/// `flags` of `udpx_engine_new`: files are sent from a mapping, whatever their size. The first such transfer installs a
+/// `flags` of `udpx_engine_new`: files are sent from a mapping, which costs less. The first such transfer installs a
 /// SIGBUS handler in this process, which passes on every signal that is not about such a mapping. Without it a file is
-/// copied into memory, 256 MiB at most, and no handler is ever installed.
+/// read block by block, 64 MiB of it being in memory at most, and no handler is ever installed.
 pub const UDPX_MAP_FILES: u32 = 1;
 
 /// The object behind a handle.
 pub(crate) struct Engine {
     pub(crate) identity: StaticSecret,
-    pub(crate) maps_files: bool,
+    pub(crate) loading: Loading,
     /// What is under way, and has to end with it; `None` when it has ended.
     guests: Mutex<Option<Guests>>,
 }
@@ -46,6 +50,8 @@ pub(crate) struct Engine {
 struct Guests {
     transfers: Vec<Weak<Transfer>>,
     listeners: Vec<Weak<Listening>>,
+    /// Set to stop a question that somebody waits for.
+    questions: Vec<Weak<AtomicBool>>,
 }
 
 impl Object for Engine {
@@ -61,6 +67,7 @@ impl Engine {
         };
         guests.transfers.retain(|transfer| transfer.strong_count() > 0);
         guests.listeners.retain(|listener| listener.strong_count() > 0);
+        guests.questions.retain(|question| question.strong_count() > 0);
         add(guests);
         Ok(())
     }
@@ -69,18 +76,26 @@ impl Engine {
         self.admit(|guests| guests.listeners.push(Arc::downgrade(listener)))
     }
 
-    fn begin(
+    /// A question that ends with the engine, which waits until the flag is dropped.
+    pub(crate) fn admit_question(&self) -> Result<Arc<AtomicBool>, JobError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        self.admit(|guests| guests.questions.push(Arc::downgrade(&stop)))?;
+        Ok(stop)
+    }
+
+    pub(crate) fn begin(
         &self,
         options: &Options,
+        extra: Extra,
         work: impl FnOnce(&Transfer) -> Result<Summary, JobError> + Send + 'static,
     ) -> Result<*mut udpx_transfer, JobError> {
-        if options.has(UDPX_DETACH) {
+        if options.has(UDPX_DETACH) || options.has(UDPX_RECONNECT) {
             return Err(wrong(
-                "UDPX_DETACH is for daemons",
+                "UDPX_DETACH and UDPX_RECONNECT are for daemons",
                 "Leave it out: the transfer lives with its engine.",
             ));
         }
-        let transfer = Transfer::new(None)?;
+        let transfer = Transfer::new(None, extra)?;
         self.admit(|guests| guests.transfers.push(Arc::downgrade(&transfer)))?;
         let handle = handles::insert(transfer.clone())?;
         let started = transfer.start(options.listener(), |transfer| end_of(work(transfer)));
@@ -89,10 +104,10 @@ impl Engine {
     }
 
     fn push(&self, file: PushFile, to: Place, options: &Options) -> Result<*mut udpx_transfer, JobError> {
-        let (identity, asked) = (self.identity.clone(), options.clone());
-        self.begin(options, move |transfer| {
+        let (identity, asked, loading) = (self.identity.clone(), options.clone(), self.loading);
+        self.begin(options, Extra::default(), move |transfer| {
             let mut call = to.call(identity, &asked)?;
-            call.cancel = transfer.stop_flag();
+            (call.cancel, call.loading) = (transfer.stop_flag(), loading);
             let mut request = PushRequest::new(call.way.peer, Vec::new(), call.identity.clone());
             (request.files, request.call) = (vec![file], call);
             (request.root, request.path) = (to.root, to.path);
@@ -118,13 +133,19 @@ impl Engine {
         let listeners: Vec<_> = guests.listeners.iter().filter_map(Weak::upgrade).collect();
         transfers.iter().for_each(|transfer| transfer.stop());
         listeners.iter().for_each(|listener| listener.stop());
+        for question in guests.questions.iter().filter_map(Weak::upgrade) {
+            question.store(true, Ordering::Release);
+        }
+        while guests.questions.iter().any(|question| question.strong_count() > 0) {
+            std::thread::sleep(TURN);
+        }
         transfers.iter().for_each(|transfer| transfer.join());
         listeners.iter().for_each(|listener| listener.join());
         Ok(())
     }
 }
 
-fn on_event(transfer: &Transfer, event: &Event) {
+pub(crate) fn on_event(transfer: &Transfer, event: &Event) {
     match *event {
         Event::Connected { rtt_us, .. } => transfer.update(|progress| {
             (progress.state, progress.rtt_us, progress.quiet_us) = (UDPX_STATE_RUNNING, rtt_us, 0);
@@ -212,8 +233,8 @@ pub unsafe extern "C" fn udpx_engine_new(
             }
         };
         let guests = Mutex::new(Some(Guests::default()));
-        let handle =
-            handles::insert(Arc::new(Engine { identity, maps_files: flags & UDPX_MAP_FILES != 0, guests }))?;
+        let loading = if flags & UDPX_MAP_FILES != 0 { Loading::Mapped } else { Loading::Read };
+        let handle = handles::insert(Arc::new(Engine { identity, loading, guests }))?;
         // SAFETY: the caller's promise.
         unsafe { boundary::store(engine, "engine", handle) }
     })
@@ -254,7 +275,8 @@ pub extern "C" fn udpx_engine_free(engine: *mut udpx_engine) -> udpx_status {
 /// Sends the file `path` to the place `to`, "HOST" or "HOST:PATH": HOST is a ticket, or a DNS name or address with
 /// `options->peer_key`; PATH names the file there, or a directory if it ends in a slash, or is "/ROOT/path".
 ///
-/// Returns at once; `*transfer` is to be waited for and freed. Without `UDPX_MAP_FILES` the file is read into memory first.
+/// Returns at once; `*transfer` is to be waited for and freed. The file may have any size; one that is changed while it is
+/// sent fails with `UDPX_STATUS_SOURCE_CHANGED`.
 ///
 /// # Errors
 /// `UDPX_STATUS_USAGE`, `UDPX_STATUS_NO_SOURCE`; what goes wrong later is the transfer's result.
@@ -275,12 +297,10 @@ pub unsafe extern "C" fn udpx_engine_push_file(
         // SAFETY: as above.
         let path = unsafe { boundary::path(path, "path") }?;
         let file = source::open(path)?;
-        let file = match (engine.maps_files, path.file_name()) {
-            (_, None) => return Err(wrong(format!("{path:?} names no file"), "Give the path of a file.")),
-            (true, Some(_)) => PushFile::Path(path.to_owned()),
-            (false, Some(name)) => open_file(source::copy(&file, &format!("{path:?}"))?, name.as_bytes()),
+        let Some(name) = path.file_name() else {
+            return Err(wrong(format!("{path:?} names no file"), "Give the path of a file."));
         };
-        let handle = engine.push(file, to, &options)?;
+        let handle = engine.push(open_file(file, name.as_bytes(), path), to, &options)?;
         // SAFETY: as above.
         unsafe { boundary::store(transfer, "transfer", handle) }
     })
@@ -309,11 +329,7 @@ pub unsafe extern "C" fn udpx_engine_push_fd(
         // SAFETY: as above.
         let name = unsafe { base_name(name) }?;
         let file = source::duplicate(fd)?;
-        let file = match engine.maps_files {
-            true => file,
-            false => source::copy(&file, &format!("descriptor {fd}"))?,
-        };
-        let handle = engine.push(open_file(file, name), to, &options)?;
+        let handle = engine.push(named_file(file, name), to, &options)?;
         // SAFETY: as above.
         unsafe { boundary::store(transfer, "transfer", handle) }
     })
@@ -342,64 +358,21 @@ pub unsafe extern "C" fn udpx_engine_push_memory(
         let (engine, to, options) = unsafe { receive(engine, to, options, transfer) }?;
         // SAFETY: as above.
         let (name, data) = unsafe { (base_name(name)?, memory(data, bytes)?) };
-        let handle = engine.push(open_file(source::memory(data)?, name), to, &options)?;
-        // SAFETY: as above.
-        unsafe { boundary::store(transfer, "transfer", handle) }
-    })
-}
-
-/// Fetches the file `from`, "HOST:PATH", and stores it as `path`, whose missing directories are made. The file has its
-/// name only when it is whole, verified and durable. Otherwise as `udpx_engine_push_file`.
-///
-/// # Errors
-/// `UDPX_STATUS_USAGE`; what goes wrong later is the transfer's result.
-///
-/// # Safety
-/// As `udpx_engine_push_file`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn udpx_engine_pull_file(
-    engine: *mut udpx_engine,
-    from: *const c_char,
-    path: *const c_char,
-    options: *const udpx_options,
-    transfer: *mut *mut udpx_transfer,
-) -> udpx_status {
-    call(|| {
-        // SAFETY: the caller's promise, here and below.
-        let (engine, from, options) = unsafe { receive(engine, from, options, transfer) }?;
-        // SAFETY: as above.
-        let destination = unsafe { boundary::path(path, "path") }?.to_owned();
-        let (identity, asked) = (engine.identity.clone(), options.clone());
-        let handle = engine.begin(&options, move |transfer| {
-            let mut call = from.call(identity, &asked)?;
-            call.cancel = transfer.stop_flag();
-            let request = PullRequest {
-                files: vec![PullFile {
-                    root: from.root,
-                    path: from.path,
-                    destination: PullTo::Path(destination),
-                }],
-                call,
-                streams: asked.streams(),
-                if_exists: asked.if_exists(),
-                umask: udpxd::lend::umask(),
-            };
-            embedded::pull(request, &mut |event| on_event(transfer, &event))
-        })?;
+        let handle = engine.push(named_file(source::memory(data)?, name), to, &options)?;
         // SAFETY: as above.
         unsafe { boundary::store(transfer, "transfer", handle) }
     })
 }
 
 /// What every transfer of an engine is given.
-unsafe fn receive(
+pub(crate) unsafe fn receive<T>(
     engine: *const udpx_engine,
     to: *const c_char,
     options: *const udpx_options,
-    transfer: *mut *mut udpx_transfer,
+    out: *mut T,
 ) -> Result<(Arc<Engine>, Place, Options), JobError> {
     let engine = handles::get::<Engine>(engine)?;
-    boundary::check_out(transfer, "transfer")?;
+    boundary::check_out(out, "the pointer for the result")?;
     // SAFETY: the caller's promise.
     unsafe { Ok((engine, Place::parse(boundary::bytes(to, "the place")?)?, Options::load(options)?)) }
 }
@@ -431,7 +404,15 @@ pub(crate) unsafe fn memory<'a>(data: *const c_void, bytes: usize) -> Result<&'a
     }
 }
 
-fn open_file(file: File, name: &[u8]) -> PushFile {
-    let shown = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name));
-    PushFile::Open { name: name.to_vec(), descriptor: Descriptor { file: Arc::new(file), shown } }
+fn named_file(file: File, name: &[u8]) -> PushFile {
+    open_file(file, name, Path::new(OsStr::from_bytes(name)))
 }
+
+/// `shown` is for messages.
+fn open_file(file: File, name: &[u8], shown: &Path) -> PushFile {
+    let descriptor = Descriptor { file: Arc::new(file), shown: shown.to_owned() };
+    PushFile::Open { name: name.to_vec(), descriptor }
+}
+
+/// How often it is looked whether a question has ended.
+const TURN: Duration = Duration::from_millis(2);

@@ -1,19 +1,22 @@
 //! A job of a daemon, followed from its request to its end.
 //!
 //! One thread, one connection: what the daemon tells becomes the transfer's state, and what it demands of a pull's files
-//! is done by clerks (`udpxd::lend`). A connection that breaks ends the transfer at once; the job itself is the daemon's.
+//! is done by clerks (`udpxd::lend`). A connection that breaks ends the transfer at once, unless it was to be waited for:
+//! then the job, which is the daemon's, is watched again, and this process offers itself to it once more.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use udpx_control::client::{Client, ClientError, SocketChoice, Update};
+use udpx_control::client::{Client, ClientError, Responses, SocketChoice, Update};
 use udpx_control::schema::{
-    Cancel, Command, ErrorReport, Event, FileReport, JobReport, JobState, Outcome, Pause, Phase, Reply,
-    Resume, Row, StatsReport, code,
+    Cancel, Command, Demand, ErrorReport, Event, FileReport, JobReport, JobState, Outcome, Pause, Phase,
+    Reply, Resume, Row, Show, StatsReport, VaultOffer, Watch, code,
 };
 use udpxd::Code;
 use udpxd::lend::{self, Clerks, Vault};
@@ -35,22 +38,56 @@ pub(crate) struct Job {
     left: AtomicBool,
 }
 
-/// What this process lends to a job.
-pub(crate) struct Lender {
+/// What a job is asked for with, and what this process does for it.
+pub(crate) struct Order {
+    pub(crate) command: Command,
+    /// Passed with the request.
+    pub(crate) files: Vec<File>,
+    /// Files that are asked for once more after the daemon was away, by the paths that it knows.
+    pub(crate) open: Vec<(PathBuf, File)>,
+    /// Everything at and beneath this absolute path is lent for writing.
+    pub(crate) destination: Option<PathBuf>,
+    /// A daemon that goes away is waited for.
+    pub(crate) reconnects: bool,
+}
+
+/// What this process lends to a job, over one connection.
+struct Lender {
     // Before the vault: they finish what they are at, and only then unfinished files vanish.
     clerks: Clerks,
     _vault: Arc<Vault>,
 }
 
-impl Lender {
-    /// Everything at and beneath an absolute path, for writing.
-    pub(crate) fn new(destination: std::path::PathBuf) -> Result<Self, JobError> {
-        let vault = Arc::new(Vault::new(&[], &[destination])?);
-        let clerks = Clerks::start(&vault).map_err(|error| {
-            JobError::with_remedy(Code::TryAgain, format!("no thread could be started: {error}"))
-        })?;
-        Ok(Self { clerks, _vault: vault })
+impl Order {
+    /// Looks at what is lent, before anything is asked for.
+    pub(crate) fn check(&self) -> Result<(), JobError> {
+        self.vault(false).map(drop)
     }
+
+    fn vault(&self, again: bool) -> Result<Option<Vault>, JobError> {
+        let lends = self.destination.is_some() || (again && !self.open.is_empty());
+        if !lends {
+            return Ok(None);
+        }
+        let destinations: Vec<PathBuf> = self.destination.iter().cloned().collect();
+        let mut vault = Vault::new(&[], &destinations)?;
+        for (path, file) in &self.open {
+            let file = file.try_clone().map_err(|error| no_thread(&error))?;
+            vault = vault.with_open(path.clone(), file);
+        }
+        Ok(Some(vault))
+    }
+
+    /// `again`: the daemon has forgotten what was passed to it.
+    fn lender(&self, again: bool) -> Result<Option<Lender>, JobError> {
+        let Some(vault) = self.vault(again)?.map(Arc::new) else { return Ok(None) };
+        let clerks = Clerks::start(&vault).map_err(|error| no_thread(&error))?;
+        Ok(Some(Lender { clerks, _vault: vault }))
+    }
+}
+
+fn no_thread(error: &std::io::Error) -> JobError {
+    JobError::with_remedy(Code::TryAgain, format!("the system has no thread or descriptor left: {error}"))
 }
 
 impl Job {
@@ -109,16 +146,24 @@ struct Pieces {
     rows: Vec<Row>,
 }
 
+/// Why a request is not attended to any more.
+enum Break {
+    /// What was said, or that the daemon is gone.
+    Failed(ClientError),
+    /// Nobody follows it any more.
+    Left,
+}
+
+impl From<ClientError> for Break {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// Asks for a job and follows it to its end.
-pub(crate) fn run(
-    transfer: &Transfer,
-    job: &Job,
-    command: Command,
-    files: &[File],
-    lender: Option<&Lender>,
-) -> End {
+pub(crate) fn run(transfer: &Transfer, job: &Job, order: Order) -> End {
     let mut pieces = Pieces::default();
-    let end = follow(transfer, job, command, files, lender, &mut pieces);
+    let end = follow(transfer, job, order, &mut pieces);
     end.unwrap_or_else(|error| {
         let mut end = End::failed(error);
         end.report["files"] = json!(pieces.files);
@@ -126,52 +171,188 @@ pub(crate) fn run(
     })
 }
 
-fn follow(
-    transfer: &Transfer,
-    job: &Job,
-    command: Command,
-    files: &[File],
-    lender: Option<&Lender>,
-    pieces: &mut Pieces,
-) -> Result<End, JobError> {
+fn follow(transfer: &Transfer, job: &Job, mut order: Order, pieces: &mut Pieces) -> Result<End, JobError> {
     let mut client = Client::connect(&job.choice).map_err(|error| failed(&error))?;
-    let descriptors: Vec<_> = files.iter().map(AsFd::as_fd).collect();
-    let mut responses = client.request(command, &descriptors).map_err(|error| failed(&error))?;
-    let mut is_cancelled = false;
+    let mut command = std::mem::replace(&mut order.command, Watch { job: None }.into());
+    let mut files = std::mem::take(&mut order.files);
+    let mut lender = order.lender(false)?;
+    let mut offer: Option<Offer> = None;
     loop {
-        for _ in 0..UPDATES_AT_ONCE {
-            match responses.wait(Duration::ZERO).map_err(|error| failed(&error))? {
-                None => break,
-                Some(Update::Accepted(reply)) => accepted(job, &reply),
-                Some(Update::Event(Event::Demand(demand))) => {
-                    let refused = match lender {
-                        Some(lender) => lender.clerks.give(demand).err(),
-                        None => Some(demand),
-                    };
-                    if let Some(demand) = refused {
-                        let outcome = Outcome::failed(nothing_lent());
-                        responses.answer(&demand, outcome, None).map_err(|error| failed(&error))?;
+        let descriptors: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        let mut attend = Attend { transfer, job, lender: lender.as_ref(), pieces };
+        let error = match attend.run(&mut client, command, &descriptors) {
+            Ok(reply) if offer.is_some() => {
+                // Some of what happened was not seen.
+                *pieces = Pieces::default();
+                return told_again(transfer, job, &reply, pieces);
+            }
+            Ok(reply) => return ended(transfer, reply, std::mem::take(pieces)),
+            Err(Break::Left) => return Err(JobError::ended(Code::Interrupted)),
+            Err(Break::Failed(error)) => error,
+        };
+        let number = job.number();
+        if !order.reconnects || number == 0 || !error.is_passing() {
+            return Err(failed(&error));
+        }
+        // The parts of a daemon that is gone go with it.
+        drop((lender.take(), offer.take()));
+        files.clear();
+        transfer.update(|progress| progress.state = UDPX_STATE_WAITING);
+        client = find_again(transfer, job)?;
+        offer = Some(Offer::start(&job.choice, number, order.lender(true)?)?);
+        command = Watch { job: Some(number) }.into();
+    }
+}
+
+/// A request that is attended to until it has a result.
+struct Attend<'a> {
+    transfer: &'a Transfer,
+    job: &'a Job,
+    lender: Option<&'a Lender>,
+    pieces: &'a mut Pieces,
+}
+
+impl Attend<'_> {
+    fn run(
+        &mut self,
+        client: &mut Client,
+        command: Command,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Reply, Break> {
+        let mut responses = client.request(command, descriptors)?;
+        let mut is_cancelled = false;
+        loop {
+            for _ in 0..UPDATES_AT_ONCE {
+                match responses.wait(Duration::ZERO)? {
+                    None => break,
+                    Some(Update::Accepted(reply)) => accepted(self.job, &reply),
+                    Some(Update::Event(Event::Demand(demand))) => give(&mut responses, self.lender, demand)?,
+                    Some(Update::Event(event)) => on_event(self.transfer, event, self.pieces),
+                    Some(Update::Done(reply, _)) => {
+                        accepted(self.job, &reply);
+                        return Ok(reply);
                     }
                 }
-                Some(Update::Event(event)) => on_event(transfer, event, pieces),
-                Some(Update::Done(reply, _)) => {
-                    accepted(job, &reply);
-                    return ended(transfer, reply, std::mem::take(pieces));
-                }
             }
+            if let Some(lender) = self.lender {
+                lend::send_answers(&mut responses, &lender.clerks)?;
+            }
+            if self.job.left.load(Ordering::Acquire) {
+                return Err(Break::Left);
+            }
+            if self.transfer.is_stopped() && !is_cancelled && self.job.number() > 0 {
+                is_cancelled = true;
+                // It may have ended meanwhile: then its end is what comes.
+                let _ = self.job.cancel();
+            }
+            lend::sleep(&responses, self.lender.map(|lender| &lender.clerks), TICK_MS);
         }
-        if let Some(lender) = lender {
-            lend::send_answers(&mut responses, &lender.clerks).map_err(|error| failed(&error))?;
-        }
+    }
+}
+
+/// Hands a demand on, or refuses it.
+fn give(responses: &mut Responses<'_>, lender: Option<&Lender>, demand: Demand) -> Result<(), ClientError> {
+    let refused = match lender {
+        Some(lender) => lender.clerks.give(demand).err().map(|demand| (demand, too_many())),
+        None => Some((demand, nothing_lent())),
+    };
+    match refused {
+        Some((demand, error)) => responses.answer(&demand, Outcome::failed(error), None),
+        None => Ok(()),
+    }
+}
+
+/// Waits until the daemon, which has gone away, answers again.
+fn find_again(transfer: &Transfer, job: &Job) -> Result<Client, JobError> {
+    loop {
+        // One that is just being stopped answers yet, or closes what it accepts.
+        std::thread::sleep(TRY_EVERY);
         if job.left.load(Ordering::Acquire) {
             return Err(JobError::ended(Code::Interrupted));
         }
-        if transfer.is_stopped() && !is_cancelled && job.number() > 0 {
-            is_cancelled = true;
-            // It may have ended meanwhile: then its end is what comes.
-            let _ = job.cancel();
+        if transfer.is_stopped() {
+            let text = format!("the daemon is away, and job {} goes on when it is back", job.number());
+            return Err(JobError::new(Code::Interrupted, text, "Cancel it then: udpx_client_cancel."));
         }
-        lend::sleep(&responses, lender.map(|lender| &lender.clerks), TICK_MS);
+        match Client::connect(&job.choice) {
+            Ok(client) => return Ok(client),
+            Err(error) if error.is_passing() => {}
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+}
+
+/// Asks for all of a job that has ended.
+fn told_again(transfer: &Transfer, job: &Job, reply: &Reply, pieces: &mut Pieces) -> Result<End, JobError> {
+    let number = match reply {
+        Reply::Job { job, .. } => job.job,
+        _ => job.number(),
+    };
+    let mut client = Client::connect(&job.choice).map_err(|error| failed(&error))?;
+    let whole = Show { job: number, samples: false };
+    let shown = client.request(whole, &[]).and_then(|responses| {
+        responses.finish(&mut |event| match event {
+            Event::File(file) if pieces.files.len() < FILES_MAX => pieces.files.push(*file),
+            Event::Rows { rows, .. } => pieces.rows.extend(rows),
+            _ => {}
+        })
+    });
+    ended(transfer, shown.map_err(|error| failed(&error))?, std::mem::take(pieces))
+}
+
+/// This process, lent to a job that a restarted daemon goes on with, on a connection and a thread of its own.
+struct Offer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Offer {
+    fn start(choice: &SocketChoice, job: u64, lender: Option<Lender>) -> Result<Self, JobError> {
+        let Some(lender) = lender else { return Ok(Self { stop: Arc::default(), thread: None }) };
+        let stop: Arc<AtomicBool> = Arc::default();
+        let (choice, stopped) = (choice.clone(), stop.clone());
+        let serve = move || {
+            while !stopped.load(Ordering::Acquire) {
+                // Where the connection breaks the following notices it too, and ends this.
+                let _ = lend_to(&choice, job, &lender, &stopped);
+                std::thread::sleep(TRY_EVERY);
+            }
+        };
+        let thread = std::thread::Builder::new().name("udpx-lender".into()).spawn(serve);
+        Ok(Self { stop, thread: Some(thread.map_err(|error| no_thread(&error))?) })
+    }
+}
+
+fn lend_to(
+    choice: &SocketChoice,
+    job: u64,
+    lender: &Lender,
+    stopped: &AtomicBool,
+) -> Result<(), ClientError> {
+    let mut client = Client::connect(choice)?;
+    let mut responses = client.request(VaultOffer { jobs: vec![job] }, &[])?;
+    while !stopped.load(Ordering::Acquire) {
+        for _ in 0..UPDATES_AT_ONCE {
+            match responses.wait(Duration::ZERO)? {
+                None => break,
+                Some(Update::Event(Event::Demand(demand))) => give(&mut responses, Some(lender), demand)?,
+                Some(Update::Done(..)) => return Ok(()),
+                Some(_) => {}
+            }
+        }
+        lend::send_answers(&mut responses, &lender.clerks)?;
+        lend::sleep(&responses, Some(&lender.clerks), TICK_MS);
+    }
+    Ok(())
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // A panic there was told on standard error; the job waits for another offer.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -256,6 +437,11 @@ fn summary(job: &JobReport, stats: Option<&StatsReport>) -> udpx_summary {
     summary
 }
 
+fn too_many() -> ErrorReport {
+    let text = "The daemon demands more at once than it may.";
+    ErrorReport::new(code::PROTOCOL, text, "Use libudpx and udpxd of the same version.")
+}
+
 fn nothing_lent() -> ErrorReport {
     ErrorReport::new(code::REFUSED, "This program lends no such file.", "Push or pull it again.")
 }
@@ -266,3 +452,5 @@ const UPDATES_AT_ONCE: usize = 64;
 const FILES_MAX: usize = 65_536;
 /// How soon a wish to stop is noticed, milliseconds.
 const TICK_MS: u8 = 50;
+/// How often a daemon that is away is looked for.
+const TRY_EVERY: Duration = Duration::from_millis(200);

@@ -15,21 +15,32 @@
 #![allow(unsafe_code, reason = "C passes pointers, and takes functions without a mangled name")]
 #![allow(non_camel_case_types, reason = "types of C have the names that they have there")]
 
+mod ask;
 mod boundary;
 mod client;
+mod data;
 mod engine;
+mod event;
 mod follow;
 mod handles;
 mod listener;
+mod memory;
+mod offer;
 mod options;
 mod place;
+mod pull;
 mod source;
 mod status;
 mod transfer;
 
+pub use ask::*;
 pub use client::*;
+pub use data::*;
 pub use engine::*;
+pub use event::*;
 pub use listener::*;
+pub use offer::*;
 pub use options::*;
+pub use pull::*;
 pub use status::*;
 pub use transfer::*;

@@ -34,9 +34,12 @@ pub const UDPX_PLAIN: u32 = 1;
 pub const UDPX_NO_GSO: u32 = 2;
 /// `flags`, with a daemon only: the transfer is over as soon as the daemon has accepted it as a job, which goes on.
 pub const UDPX_DETACH: u32 = 4;
+/// `flags`, with a daemon only: a daemon that goes away, to be restarted, is waited for, and the transfer goes on with its job
+/// (`UDPX_STATE_WAITING`) until it is cancelled. Without it the transfer ends within a second with `UDPX_STATUS_TRY_AGAIN`.
+pub const UDPX_RECONNECT: u32 = 8;
 /// IPv6 needs it.
 const MTU_MIN: u16 = 1280;
-const FLAGS_ALL: u32 = UDPX_PLAIN | UDPX_NO_GSO | UDPX_DETACH;
+const FLAGS_ALL: u32 = UDPX_PLAIN | UDPX_NO_GSO | UDPX_DETACH | UDPX_RECONNECT;
 
 /// `state`: it has not begun to move bytes: the peer is looked for, or the daemon has no room for it yet.
 pub const UDPX_STATE_STARTING: u32 = 0;
@@ -103,7 +106,7 @@ pub struct udpx_options {
     pub policy: u32,
     /// Bits a second on the wire, with `UDPX_FIXED`; otherwise 0.
     pub rate_bps: u64,
-    /// `UDPX_PLAIN`, `UDPX_NO_GSO`, `UDPX_DETACH`.
+    /// `UDPX_PLAIN`, `UDPX_NO_GSO`, `UDPX_DETACH`, `UDPX_RECONNECT`.
     pub flags: u32,
     /// How long the peer may not answer, at first and later, milliseconds; 0 means 10 s at first and 60 s later. An
     /// engine's transfers give up then. A daemon's jobs wait and try again: there it must be 0.
@@ -159,13 +162,8 @@ impl Default for udpx_options {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn udpx_options_init(options: *mut udpx_options, size: usize) -> udpx_status {
     call(|| {
-        boundary::check_out(options, "options")?;
-        if size != size_of::<udpx_options>() {
-            let text = format!("udpx_options has {} bytes here, not {size}", size_of::<udpx_options>());
-            return Err(wrong(text, "Pass sizeof(udpx_options), and use the header of this library."));
-        }
         // SAFETY: the caller's promise.
-        unsafe { boundary::store(options, "options", udpx_options::default()) }
+        unsafe { boundary::init_sized(options, size, udpx_options::default()) }
     })
 }
 

@@ -1,14 +1,14 @@
 //! What is sent: files by path or descriptor, and memory.
 //!
-//! The engine maps what it sends. A mapping of a file that somebody else shortens raises SIGBUS, which takes a handler for
-//! the whole process, and a library has no business to install one unless it was asked to (`UDPX_MAP_FILES`). Otherwise
-//! an engine of this process sends a copy in memory that cannot shrink. A daemon maps in its own process and is handed the
-//! file itself.
+//! A mapping of a file that somebody else shortens raises SIGBUS, which takes a handler for the whole process, and a
+//! library has no business to install one unless it was asked to (`UDPX_MAP_FILES`). So an engine of this process reads
+//! files block by block. Memory is copied into what cannot shrink, and sent from a mapping of that. A daemon maps in its
+//! own process and is handed the file itself.
 
-use std::fs::{File, FileTimes, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, SealFlag};
@@ -18,9 +18,6 @@ use udpxd::Code;
 use udpxd::report::JobError;
 
 use crate::boundary::wrong;
-
-/// Bytes of a file that are copied into memory, where files are not mapped.
-pub(crate) const COPY_BYTES_MAX: u64 = 256 << 20;
 
 /// Opens a file of the caller's for sending.
 pub(crate) fn open(path: &Path) -> Result<File, JobError> {
@@ -35,20 +32,32 @@ pub(crate) fn open(path: &Path) -> Result<File, JobError> {
 
 /// Duplicates a descriptor of the caller's, who keeps it.
 pub(crate) fn duplicate(fd: RawFd) -> Result<File, JobError> {
-    let closed = || wrong(format!("{fd} is no open descriptor"), "Pass a file that is open for reading.");
-    if fd < 0 {
-        return Err(closed());
-    }
-    // SAFETY: fcntl(2), F_GETFD: any number may be asked for; EBADF says that it is not open.
-    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(closed());
-    }
-    // SAFETY: it is open; that it stays so during the call is the caller's part.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let file = File::from(borrowed.try_clone_to_owned().map_err(|error| failed("the descriptor", &error))?);
+    let file = again(fd, "Pass a file that is open for reading.")?;
     let file = checked(file, &format!("descriptor {fd}"))?;
     // The caller's place in the file is not ours: where the system lets it be opened again we begin at its start.
     Ok(File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or(file))
+}
+
+/// Duplicates a descriptor of the caller's that is written to from where it stands.
+pub(crate) fn output(fd: RawFd) -> Result<File, JobError> {
+    let file = again(fd, "Pass a file or a pipe that is open for writing.")?;
+    let checked = classify(&file).map_err(Into::into).and_then(|about| about.check_output());
+    checked.map_err(|error| {
+        let told = JobError::told(Code::Usage, &format!("{error}"));
+        let text = format!("nothing can be written to descriptor {fd}: {}", told.text);
+        wrong(text, "Pass a file or a pipe that is open for writing.")
+    })?;
+    Ok(file)
+}
+
+fn again(fd: RawFd, remedy: &str) -> Result<File, JobError> {
+    // SAFETY: fcntl(2), F_GETFD: any number may be asked for; EBADF says that it is not open.
+    if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(wrong(format!("{fd} is no open descriptor"), remedy));
+    }
+    // SAFETY: it is open; that it stays so during the call is the caller's part.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(borrowed.try_clone_to_owned().map_err(|error| failed("the descriptor", &error))?.into())
 }
 
 fn checked(file: File, what: &str) -> Result<File, JobError> {
@@ -77,57 +86,6 @@ pub(crate) fn memory(data: &[u8]) -> Result<File, JobError> {
     copy().map_err(|error| failed("memory", &error))
 }
 
-/// A file's content, times and mode, in memory.
-pub(crate) fn copy(file: &File, name: &str) -> Result<File, JobError> {
-    let failed = |error: &io::Error| failed(name, error);
-    let before = file.metadata().map_err(|error| failed(&error))?;
-    if before.len() > COPY_BYTES_MAX {
-        let text = format!(
-            "{name} has {} bytes, and an engine copies at most {COPY_BYTES_MAX} bytes of a file into memory",
-            before.len()
-        );
-        let remedy =
-            "Give UDPX_MAP_FILES to udpx_engine_new, which handles SIGBUS in this process, or use a daemon.";
-        return Err(JobError::new(Code::Usage, text, remedy));
-    }
-    let copy = || -> io::Result<File> {
-        let mut memory = new_memory()?;
-        let mut at = 0;
-        let mut buffer = vec![0; COPY_STEP];
-        loop {
-            // The caller's descriptor keeps its place: it is read by offset.
-            let read = match std::os::unix::fs::FileExt::read_at(file, &mut buffer, at) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read?,
-            };
-            if read == 0 {
-                break;
-            }
-            (&memory).write_all(&buffer[..read])?;
-            at += read as u64;
-            if at > COPY_BYTES_MAX {
-                break;
-            }
-        }
-        memory.set_permissions(Permissions::from_mode(before.mode() & 0o777))?;
-        memory.set_times(FileTimes::new().set_modified(before.modified()?))?;
-        memory.rewind()?;
-        seal(&memory)?;
-        Ok(memory)
-    };
-    let memory = copy().map_err(|error| failed(&error))?;
-    let after = file.metadata().map_err(|error| failed(&error))?;
-    let stamp = |about: &std::fs::Metadata| (about.len(), about.mtime(), about.mtime_nsec());
-    let size = memory.metadata().map_err(|error| failed(&error))?.len();
-    if stamp(&before) != stamp(&after) || size != before.len() {
-        return Err(JobError::with_remedy(
-            Code::SourceChanged,
-            format!("{name} was changed while it was read"),
-        ));
-    }
-    Ok(memory)
-}
-
 /// Everything that comes out of a file, for a callback; returns bytes.
 pub(crate) fn pour(mut file: File, mut each: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
     let mut buffer = vec![0; COPY_STEP];
@@ -142,7 +100,8 @@ pub(crate) fn pour(mut file: File, mut each: impl FnMut(&[u8]) -> bool) -> io::R
     }
 }
 
-fn new_memory() -> io::Result<File> {
+/// An empty file in memory.
+pub(crate) fn new_memory() -> io::Result<File> {
     Ok(memfd_create(c"udpx", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?.into())
 }
 

@@ -9,7 +9,7 @@
 //! The callback has a thread of its own, so that one that takes ten seconds holds up nothing but itself; what happens
 //! meanwhile is told as the last state.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,10 @@ use udpxd::Code;
 use udpxd::report::JobError;
 
 use crate::boundary::{self, Sized, call, wrong};
+use crate::data::Seat;
 use crate::follow::Job;
 use crate::handles::{self, Object};
+use crate::memory::Memory;
 use crate::options::{Listener, UDPX_STATE_DONE, UDPX_STATE_FAILED, UDPX_STATE_STARTING, udpx_progress};
 use crate::status::udpx_status;
 
@@ -73,8 +75,24 @@ pub(crate) struct Transfer {
     stop: Arc<AtomicBool>,
     /// The daemon's job, if it is one.
     pub(crate) job: Option<Job>,
+    extra: Extra,
     threads: Mutex<Threads>,
     joining: Mutex<()>,
+}
+
+/// What some transfers have beside.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// What it fills.
+    memory: Option<Memory>,
+    /// Marks the calls of its data callback.
+    pub(crate) seat: Seat,
+}
+
+impl Extra {
+    pub(crate) fn of_memory(memory: Memory) -> Self {
+        Self { memory: Some(memory), ..Self::default() }
+    }
 }
 
 #[derive(Default)]
@@ -107,7 +125,7 @@ impl Object for Transfer {
 }
 
 impl Transfer {
-    pub(crate) fn new(job: Option<Job>) -> Result<Arc<Self>, JobError> {
+    pub(crate) fn new(job: Option<Job>, extra: Extra) -> Result<Arc<Self>, JobError> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let bell = EventFd::from_flags(flags).map_err(|errno| {
             JobError::with_remedy(Code::Other, format!("no event descriptor could be made: {errno}"))
@@ -118,6 +136,7 @@ impl Transfer {
             bell,
             stop: Arc::default(),
             job,
+            extra,
             threads: Mutex::default(),
             joining: Mutex::default(),
         }))
@@ -243,7 +262,7 @@ impl Transfer {
 
     /// Whether the calling thread is one of its own: it calls from inside the callback.
     pub(crate) fn is_own_thread(&self) -> bool {
-        self.threads().ids.contains(&std::thread::current().id())
+        self.extra.seat.is_here() || self.threads().ids.contains(&std::thread::current().id())
     }
 
     /// Waits for its threads.
@@ -395,6 +414,41 @@ pub unsafe extern "C" fn udpx_transfer_report(
         let end = handles::get::<Transfer>(transfer)?.ended()?;
         // SAFETY: the caller's promise.
         unsafe { boundary::store_text(json, "json", &end.report.to_string()) }
+    })
+}
+
+/// What was fetched into memory, by a transfer that is over and went well (`udpx_engine_pull_memory`,
+/// `udpx_client_pull_memory`). The memory belongs to the transfer and is good until that is freed; it is read-only. Of an
+/// empty file `*data` is not NULL and `*bytes` is 0.
+///
+/// # Errors
+/// `UDPX_STATUS_USAGE`: the transfer is not over, or is of another kind; that of the transfer if it failed.
+///
+/// # Safety
+/// `data` and `bytes` are NULL or may be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn udpx_transfer_memory(
+    transfer: *const udpx_transfer,
+    data: *mut *const c_void,
+    bytes: *mut usize,
+) -> udpx_status {
+    call(|| {
+        let transfer = handles::get::<Transfer>(transfer)?;
+        boundary::check_out(data, "data")?;
+        boundary::check_out(bytes, "bytes")?;
+        transfer.ended()?.result?;
+        let memory = transfer.extra.memory.as_ref().ok_or_else(|| {
+            wrong(
+                "the transfer fills no memory",
+                "Begin it by udpx_engine_pull_memory or udpx_client_pull_memory.",
+            )
+        })?;
+        let found = memory.bytes()?;
+        // SAFETY: the caller's promise.
+        unsafe {
+            boundary::store(data, "data", found.as_ptr().cast())?;
+            boundary::store(bytes, "bytes", found.len())
+        }
     })
 }
 

@@ -1,5 +1,6 @@
 //! The ABI is kept in `ffi/abi.txt`: the exported symbols, and from C the size, alignment and offsets of every structure. A
-//! change there needs another version: `UDPX_BLESS=1 cargo test -p udpx --test abi` writes the file, with the version.
+//! change there needs another version, unless this one is not out yet: `UDPX_BLESS=1 cargo test -p udpx --test abi` writes
+//! the file, with the version.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 mod support;
@@ -81,12 +82,26 @@ fn the_abi_is_the_one_that_is_kept() {
     let file = root().join("ffi/abi.txt");
     let version = env!("CARGO_PKG_VERSION");
     let now = format!("version {version}\n{}\n{}", symbols().join("\n"), layouts());
-    if std::env::var_os("UDPX_BLESS").is_some() {
+    let mut kept = std::fs::read_to_string(&file).unwrap();
+    if std::env::var_os("UDPX_BLESS").is_some() && kept != now {
+        assert!(may_change(&kept, version), "version {version} is out: its ABI cannot change any more");
         std::fs::write(&file, &now).unwrap();
+        kept.clone_from(&now);
     }
-    let kept = std::fs::read_to_string(&file).unwrap();
     let different = kept.lines().zip(now.lines()).find(|(old, new)| old != new);
     assert!(kept == now, "the ABI has changed: raise the version and keep the new one. First: {different:?}");
+}
+
+/// Whether another ABI may take the place of the kept one: that of another version, or of one that is not out yet.
+fn may_change(kept: &str, version: &str) -> bool {
+    let changes = std::fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    !kept.starts_with(&format!("version {version}\n"))
+        || changes.contains(&format!("## Unreleased ({version})"))
+}
+
+#[test]
+fn a_version_that_is_out_keeps_its_abi() {
+    assert!(!may_change("version 0.0.9\n...", "0.0.9") && may_change("version 0.0.9\n...", "0.0.10"));
 }
 
 #[test]

@@ -38,6 +38,8 @@ fn udpxd() -> &'static Path {
 /// Daemons a and b, who know each other; both end with the handle.
 struct Two {
     place: TempDir,
+    /// Port and peers of a, to run it again.
+    again: (u16, String),
     a: Child,
     b: Child,
 }
@@ -54,8 +56,18 @@ impl Two {
         let a = format!("[[peer]]\nname = \"a\"\nkey = {of_a:?}\nread = true\nlist = true\n");
         let b = format!("[[peer]]\nname = \"b\"\nkey = {of_b:?}\naddress = \"127.0.0.1:{port}\"\n");
         // What a may read is what it has sent.
-        let (b_runs, a_runs) = (run(&at("b"), port, &a), run(&at("a"), free_port(), &b));
-        Self { a: a_runs, b: b_runs, place }
+        let again = (free_port(), b);
+        let (b_runs, a_runs) = (run(&at("b"), port, &a), run(&at("a"), again.0, &again.1));
+        Self { a: a_runs, b: b_runs, again, place }
+    }
+
+    fn kill_a(&mut self) {
+        self.a.kill().unwrap();
+        self.a.wait().unwrap();
+    }
+
+    fn run_a_again(&mut self) {
+        self.a = run(&self.place.path().join("a"), self.again.0, &self.again.1);
     }
 
     fn socket(&self) -> PathBuf {
@@ -113,10 +125,6 @@ fn client(how: Build, under: Under) {
     let source = root().join("ffi/tests/c/client.c");
     let Some(program) = build(&source, how, place.path()) else { return };
     let Some(mut command) = command(&program, under) else { return };
-    // It creates the files of its pulls by openat2.
-    if under == Under::Valgrind && !support::valgrind_receives("client.c") {
-        return;
-    }
     let output = command.arg(place.path()).arg(two.socket()).output().unwrap();
     assert!(output.status.success(), "{}", told(&output));
     for (name, len) in [("source", 3_000_000), ("sub/by-fd", 3_000_000), ("memory", 5)] {
@@ -180,6 +188,23 @@ fn a_daemon_that_dies_is_told_within_a_second() {
     assert_eq!(said.next().unwrap().unwrap(), "told");
     assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_daemon_that_is_restarted_is_waited_for_by_option() {
+    let mut two = Two::start();
+    let place = tempfile::tempdir().unwrap();
+    let program = build(&root().join("ffi/tests/c/client.c"), Build::Gcc, place.path()).unwrap();
+    let mut command = Command::new(program);
+    command.arg(place.path()).arg(two.socket()).arg("restarted").stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "under way");
+    two.kill_a();
+    assert_eq!(said.next().unwrap().unwrap(), "waits");
+    two.run_a_again();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(std::fs::metadata(two.arrived("slow")).unwrap().len(), 3_000_000);
 }
 
 /// Connects to what answers every request by this.

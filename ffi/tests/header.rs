@@ -5,7 +5,9 @@
 use std::path::Path;
 
 /// In the order in which a reader of the header wants them.
-const SOURCES: [&str; 6] = ["status", "options", "transfer", "engine", "listener", "client"];
+const SOURCES: [&str; 11] = [
+    "status", "options", "transfer", "engine", "pull", "ask", "event", "data", "offer", "listener", "client",
+];
 
 fn generate(here: &Path) -> String {
     let mut config = cbindgen::Config::from_file(here.join("cbindgen.toml")).unwrap();

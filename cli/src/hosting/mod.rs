@@ -60,7 +60,7 @@ fn explain(host: &Host, what: &str, commands: &[&str], output: Output) {
     if output.json || output.quiet {
         return;
     }
-    let ticket = host.ticket().text();
+    let ticket = text_of_ticket(host);
     let ports: Vec<String> = host.ports().iter().map(u16::to_string).collect();
     let mut text = format!("{what}. On the other machine:\n");
     for command in commands {
@@ -81,9 +81,16 @@ fn interrupted() -> Failure {
     Failure::with_remedy(Code::Interrupted, "interrupted", remedy)
 }
 
+/// The ticket's one line. A command always makes one.
+fn text_of_ticket(host: &Host) -> String {
+    host.ticket().map(|ticket| ticket.text().to_string()).unwrap_or_default()
+}
+
 /// Tells where to find us, for programs.
 fn tell_ticket(host: &Host) {
-    jsonl::emit("ticket", events::ticket(host.ticket()));
+    if let Some(ticket) = host.ticket() {
+        jsonl::emit("ticket", events::ticket(ticket));
+    }
 }
 
 fn address(text: &str) -> Result<Address, String> {

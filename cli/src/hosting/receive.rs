@@ -8,7 +8,7 @@ use udpxd::Code;
 use udpxd::hosting::{Host, HostEvent, Offer};
 use udpxd::report::{FileSummary, JobError};
 
-use super::{Listening, TICK, events, explain, interrupted, note, tell_ticket};
+use super::{Listening, TICK, events, explain, interrupted, note, tell_ticket, text_of_ticket};
 use crate::args::Output;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -61,7 +61,7 @@ fn announce(host: &Host, path: &Path, is_pipe: bool, output: Output) {
     if output.json {
         return tell_ticket(host);
     }
-    note(&format!("{}\n", host.ticket().text().as_str()));
+    note(&format!("{}\n", text_of_ticket(host)));
     if is_pipe {
         let what = "One file or stream is waited for, to go to standard output";
         return explain(host, what, &["udpxctl push FILE TICKET", "COMMAND | udpxctl push - TICKET"], output);
@@ -109,7 +109,7 @@ impl Receiving {
 
     fn on_event(&mut self, event: HostEvent) -> Result<(), Failure> {
         match event {
-            HostEvent::Connected { from } => {
+            HostEvent::Connected { from, .. } => {
                 self.joined = true;
                 self.json("joined", || events::joined(from));
             }

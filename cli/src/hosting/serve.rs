@@ -11,7 +11,7 @@ use udpxd::config::Rights;
 use udpxd::hosting::{Host, HostEvent, Offer};
 use udpxd::report::JobError;
 
-use super::{Listening, TICK, events, explain, interrupted, note, tell_ticket};
+use super::{Listening, TICK, events, explain, interrupted, note, tell_ticket, text_of_ticket};
 use crate::args::Output;
 use crate::events::object;
 use crate::failure::Failure;
@@ -78,7 +78,7 @@ fn announce(host: &Host, args: &ServeArgs, rights: Rights, output: Output) -> Re
     if output.json {
         tell_ticket(host);
     } else {
-        say(&format!("{}\n", host.ticket().text().as_str()))?;
+        say(&format!("{}\n", text_of_ticket(host)))?;
     }
     let whom = if args.once { "for one machine" } else { "for whoever has the ticket" };
     explain(host, &format!("{} {does} {whom}", escape::path(&args.directory)), &commands, output);
@@ -96,8 +96,8 @@ struct Serving {
 impl Serving {
     fn tell(&mut self, event: HostEvent) {
         match event {
-            HostEvent::Connected { from } => self.json("joined", || events::joined(from)),
-            HostEvent::Disconnected { from, code, text } => {
+            HostEvent::Connected { from, .. } => self.json("joined", || events::joined(from)),
+            HostEvent::Disconnected { from, code, text, .. } => {
                 self.json("left", || events::left(from, &text));
                 if !matches!(code, Code::Done | Code::Refused) {
                     self.line("lost", &from.ip().to_string(), &text);
@@ -107,13 +107,13 @@ impl Serving {
                 self.json("refused", || events::left(from, &text));
                 self.line("refused", &from.ip().to_string(), &text);
             }
-            HostEvent::Came { from, file } => {
+            HostEvent::Came { from, file, .. } => {
                 self.moved(file.bytes);
                 self.json("file", || events::came(&file));
                 let rest = format!("{}{}", amount(file.bytes, Some(file.seconds)), with(" from ", from));
                 self.line("came", &self.shown(&file.path), &rest);
             }
-            HostEvent::Went { to, path, bytes } => {
+            HostEvent::Went { to, path, bytes, .. } => {
                 self.moved(bytes);
                 self.json("file", || events::went(&path, bytes));
                 self.line(
@@ -122,10 +122,10 @@ impl Serving {
                     &format!("{}{}", amount(bytes, None), with(" to ", to)),
                 );
             }
-            HostEvent::NotCome { from, path, code, text } => {
+            HostEvent::NotCome { from, path, code, text, .. } => {
                 self.failed(&path, "in", "not come", code, &text, from);
             }
-            HostEvent::NotWent { to, path, code, text } => {
+            HostEvent::NotWent { to, path, code, text, .. } => {
                 self.failed(&path, "out", "not gone", code, &text, to);
             }
             // Files of several machines may be on their way at once: each is told when it is there.

@@ -146,7 +146,7 @@ impl Follower<'_> {
             };
             // The parts of a daemon that is gone go with it.
             (lender, self.state.offer, self.state.has_gap) = (None, None, true);
-            let job = self.state.job.filter(|_| is_lost(&error)).ok_or_else(|| ask::failed(&error))?;
+            let job = self.state.job.filter(|_| error.is_passing()).ok_or_else(|| ask::failed(&error))?;
             client = self.find_again(job, &error)?;
             self.offer(job)?;
             command = Watch { job: Some(job) }.into();
@@ -317,7 +317,7 @@ impl Follower<'_> {
             let failure = match Client::connect(&SocketChoice::path(&self.socket)) {
                 Ok(client) if Instant::now() < end => return Ok(client),
                 Ok(_) => self.given_up(job, Code::TryAgain, error),
-                Err(now) if Instant::now() < end && is_lost(&now) => {
+                Err(now) if Instant::now() < end && now.is_passing() => {
                     if self.interrupt.is_asked() || self.hangup.has_come() {
                         let text = format!("interrupted; job {job} is the daemon's, which is not there");
                         Failure::with_remedy(Code::Interrupted, text, self.ways_on(job))
@@ -357,18 +357,6 @@ impl Follower<'_> {
             false => String::new(),
         };
         format!("udpxctl {word} {job}{socket}")
-    }
-}
-
-/// The daemon is not there, but may come back: it has been stopped, or is just being started.
-fn is_lost(error: &ClientError) -> bool {
-    match error {
-        ClientError::Refused(report) => Code::from_number(report.code) == Code::TryAgain,
-        ClientError::NoDaemon { .. }
-        | ClientError::Gone { .. }
-        | ClientError::TimedOut { .. }
-        | ClientError::Io { .. } => true,
-        _ => false,
     }
 }
 

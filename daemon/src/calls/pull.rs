@@ -14,7 +14,7 @@ use super::run::Item;
 use crate::engine::report::GetSpec;
 use crate::report::JobError;
 use crate::storage::orphans;
-use crate::storage::pipe::{Outlet, PipeVault};
+use crate::storage::pipe::{Outlet, PipeVault, SinkRef};
 use crate::storage::vault::RootVault;
 use crate::transfer::code_of_vault;
 use crate::transfer::take::Place;
@@ -47,6 +47,8 @@ pub enum PullTo {
     Path(PathBuf),
     /// To what is open already, from the first byte to the last: a pipe, a terminal, or a file at its position.
     Open(Descriptor),
+    /// To code of this process, which is called on another thread.
+    Sink(SinkRef),
 }
 
 impl From<PathBuf> for PullTo {
@@ -63,6 +65,10 @@ impl Fetching {
     pub(crate) fn file(&self, file: &PullFile) -> Result<File, JobError> {
         let destination = match &file.destination {
             PullTo::Path(destination) => destination,
+            PullTo::Sink(sink) => {
+                let outlet = Outlet::sink(sink.clone(), Path::new("the receiving program"));
+                return Ok(self.piped(&file.root, &file.path, Arc::new(outlet)));
+            }
             PullTo::Open(Descriptor { file: to, shown }) => {
                 let outlet = Outlet::new(to.clone(), shown);
                 let outlet =

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use udpx_control::limits::ENTRIES_PER_FRAME_MAX;
-use udpx_control::schema::{Entry, EntryKind, ErrorReport, Event, List, Ping, PingReport, Pong, Reply};
+use udpx_control::schema::{Entry, ErrorReport, Event, List, Ping, Pong, Reply};
 use udpx_proto::Code;
 use udpx_proto::handshake::PublicKey;
 use udpx_proto::messages::JoinAccepted;
 
 use super::clients::{Address, Out};
-use super::reports::{error, error_of};
+use super::reports::{self, error, error_of};
 use super::resolver::{Host, Resolved, Resolver};
 use super::{Asker, ErrandIds};
 use crate::calls::{self, Cx, Echoes, Errand, JoinAsk, ListAsk, PING_BYTES_MAX, PING_BYTES_MIN, Way};
@@ -19,7 +19,7 @@ use crate::config::Peer;
 use crate::engine::EngineHandle;
 use crate::engine::report::Report;
 use crate::report::JobError;
-use crate::storage::listing::{self, Listing};
+use crate::storage::listing::Listing;
 use crate::ticket::Gives;
 
 /// The questions under way, by their numbers.
@@ -344,7 +344,7 @@ fn end_list(to: Address, outcome: Result<Listing, JobError>, out: &mut Out) {
         Err(failed) => return out.refuse(to, error_of(&failed)),
     };
     let count = listing.entries.len() as u64;
-    let entries: Vec<Entry> = listing.entries.into_iter().map(entry).collect();
+    let entries: Vec<Entry> = listing.entries.into_iter().map(reports::entry).collect();
     for page in entries.chunks(ENTRIES_PER_FRAME_MAX) {
         out.event(to, Event::Entries { entries: page.to_vec() });
     }
@@ -357,27 +357,10 @@ fn end_ping(to: Address, echoes: Echoes, out: &mut Out) {
             for &number in &summary.missing {
                 out.event(to, Event::Pong(Pong { sequence: number + 1, bytes: 0, rtt_us: None }));
             }
-            let (rtt_min_us, rtt_mean_us, rtt_max_us) = summary.rtt_us().unwrap_or_default();
-            let (sent, received) = (summary.sent, summary.received);
-            let report = PingReport { sent, received, rtt_min_us, rtt_mean_us, rtt_max_us };
-            out.done(to, Reply::Ping(report));
+            out.done(to, Reply::Ping(reports::ping(&summary)));
         }
         Err(failed) => out.refuse(to, error_of(&failed)),
     }
-}
-
-fn entry(entry: listing::Entry) -> Entry {
-    let kind = match entry.kind {
-        listing::EntryKind::File => EntryKind::File,
-        listing::EntryKind::Directory => EntryKind::Directory,
-        listing::EntryKind::Other => EntryKind::Other,
-    };
-    let mtime_ns = match entry.modified.duration_since(std::time::UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-    };
-    // The modes of a peer's files are not told over the wire.
-    Entry { name: std::path::PathBuf::from(entry.name).into(), kind, bytes: entry.size, mode: 0, mtime_ns }
 }
 
 /// Bytes of the echo that proves two machines to be peers.

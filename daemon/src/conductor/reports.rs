@@ -1,10 +1,12 @@
 //! What calls and sessions tell, as the schema of the control socket says it.
 
 use udpx_control::Name;
-use udpx_control::schema::{ErrorReport, FileReport, Policy, Row, StatsReport};
+use udpx_control::schema::{Entry, EntryKind, ErrorReport, FileReport, PingReport, Policy, Row, StatsReport};
 use udpx_proto::{Code, RatePolicy};
 
+use crate::calls::PingSummary;
 use crate::report::{self, FileSummary, JobError, Summary};
+use crate::storage::listing;
 
 /// An error of the one table.
 pub(super) fn error(code: Code, text: impl Into<String>, remedy: impl Into<String>) -> ErrorReport {
@@ -116,6 +118,28 @@ pub(super) fn policy(policy: Policy) -> RatePolicy {
         Policy::Low => RatePolicy::Low,
         Policy::Fixed { rate_bps } => RatePolicy::Fixed { bps: rate_bps as f64 },
     }
+}
+
+/// An entry of a directory.
+pub fn entry(entry: listing::Entry) -> Entry {
+    let kind = match entry.kind {
+        listing::EntryKind::File => EntryKind::File,
+        listing::EntryKind::Directory => EntryKind::Directory,
+        listing::EntryKind::Other => EntryKind::Other,
+    };
+    let mtime_ns = match entry.modified.duration_since(std::time::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
+    };
+    // The modes of a peer's files are not told over the wire.
+    Entry { name: std::path::PathBuf::from(entry.name).into(), kind, bytes: entry.size, mode: 0, mtime_ns }
+}
+
+/// What came of echoes.
+pub fn ping(summary: &PingSummary) -> PingReport {
+    let (rtt_min_us, rtt_mean_us, rtt_max_us) = summary.rtt_us().unwrap_or_default();
+    let (sent, received) = (summary.sent, summary.received);
+    PingReport { sent, received, rtt_min_us, rtt_mean_us, rtt_max_us }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::jobs::LedgerError;
 use crate::liveness::Watch;
 use crate::report::{FileSummary, SessionCounters, SocketReport, Tally};
 use crate::storage::Bell;
+use crate::storage::source::Loading;
 use crate::storage::vault::VaultError;
 
 /// Why a daemon does not run.
@@ -221,6 +222,7 @@ impl Daemon {
             peers: Peers::new(peers, config_name.into(), with.invites),
             staging: config.staging,
             receive_buffer: config.receive_buffer,
+            loading: Loading::Mapped,
             gso: config.gso,
             mtu_max: config.mtu_max,
             paths: with.paths.clone(),

@@ -95,6 +95,7 @@ fn access(
         plain: peer.plain,
         rate_bps: peer.rate_bps,
         by_command,
+        by_program: false,
         roots,
     })
 }

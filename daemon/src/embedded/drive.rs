@@ -47,6 +47,7 @@ pub(super) fn drive<E: Errand>(
         peers: Peers::default(),
         staging: room.staging,
         receive_buffer: room.receive_buffer,
+        loading: call.loading,
         gso: call.way.gso,
         mtu_max: call.way.mtu_max,
         paths: Paths::default(),

@@ -20,6 +20,8 @@ pub use crate::calls::{
 use crate::calls::{Echoes, Fetching, ListAsk, Offering, Run};
 use crate::report::{JobError, Summary};
 use crate::storage::listing::Listing;
+pub use crate::storage::pipe::{Sink, SinkRef};
+pub use crate::storage::source::Loading;
 
 /// Whom to call, how, as whom, and until when.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub struct Call {
     pub way: Way,
     /// This end's key.
     pub identity: StaticSecret,
+    /// How files that are sent come into memory.
+    pub loading: Loading,
     /// Set by anyone to stop: the call fails with [`Code::Interrupted`](udpx_proto::Code::Interrupted).
     pub cancel: Arc<AtomicBool>,
 }
@@ -36,7 +40,7 @@ impl Call {
     /// With the usual settings.
     #[must_use]
     pub fn new(peer: PublicKey, addresses: Vec<SocketAddr>, identity: StaticSecret) -> Self {
-        Self { way: Way::new(peer, addresses), identity, cancel: Arc::default() }
+        Self { way: Way::new(peer, addresses), identity, loading: Loading::default(), cancel: Arc::default() }
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Access {
     pub(crate) rate_bps: Option<u64>,
     /// Its rights are changed by commands.
     pub(crate) by_command: bool,
+    /// Its rights are those that the program gave whose engine this is, and which hears of every step.
+    pub(crate) by_program: bool,
     /// Where it may do something. The first is the default: the one that is meant where a request names none.
     pub(crate) roots: Vec<Root>,
 }
@@ -80,6 +82,9 @@ impl Access {
         // Of a name that nothing can have, nothing is repeated.
         let called = if (1..=NAME_MAX).contains(&root.len()) { format!(" {root:?}") } else { String::new() };
         match usable.as_slice() {
+            [] if self.by_program => {
+                format!("The program that listens here gives {:?} no rights at all.", self.name)
+            }
             [] if self.by_command => format!(
                 "You may use no root of this machine. On it: sudo udpxctl peer grant {} --root {INBOX} --write",
                 self.name
@@ -97,6 +102,9 @@ impl Access {
 
     fn missing(&self, root: &Root, right: Right) -> String {
         let (name, word, peer) = (&root.name, right.word(), &self.name);
+        if self.by_program {
+            return format!("The program that listens here gives {peer:?} no right to {word}.");
+        }
         if self.by_command {
             return format!(
                 "This machine gives you no {word} on {name:?}. On it: sudo udpxctl peer grant {peer} --root {name} --{word}"
@@ -179,11 +187,19 @@ pub(crate) struct Peers {
     config_name: String,
     /// Commands can let others in.
     invites: bool,
+    /// They were named by the program whose engine this is.
+    by_program: bool,
 }
 
 impl Peers {
     pub(crate) fn new(list: Vec<Access>, config_name: String, invites: bool) -> Self {
-        Self { list: list.into_iter().map(Arc::new).collect(), mutual: Vec::new(), config_name, invites }
+        let list = list.into_iter().map(Arc::new).collect();
+        Self { list, mutual: Vec::new(), config_name, invites, by_program: false }
+    }
+
+    /// Those that the program has named whose engine this is.
+    pub(crate) fn of_program(list: Vec<Access>) -> Self {
+        Self { by_program: true, ..Self::new(list, String::new(), false) }
     }
 
     /// Computes what this machine shares with each, once: by that they are told from strangers when many knock.
@@ -196,6 +212,11 @@ impl Peers {
         let key = key_text(key);
         let Self { config_name, invites, .. } = self;
         match config_name.is_empty() {
+            _ if self.by_program => {
+                format!(
+                    "The program that listens here does not know your key, {key}. Name it to that program."
+                )
+            }
             true => "This machine lets in only those who have a ticket.".to_owned(),
             false if *invites => format!(
                 "This machine does not know your key, {key}. On it: sudo udpxctl invite; and here, with the ticket that \
@@ -271,6 +292,7 @@ mod tests {
             plain: false,
             rate_bps: None,
             by_command: false,
+            by_program: false,
             roots,
         }
     }

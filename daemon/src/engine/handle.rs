@@ -26,6 +26,7 @@ use super::{Engine, TIMER, WAKER, bell};
 use crate::identity::OsRandom;
 use crate::liveness::Beat;
 use crate::storage::Bell;
+use crate::storage::source::Loading;
 
 /// How an engine is set up.
 pub(crate) struct EngineConfig {
@@ -41,6 +42,8 @@ pub(crate) struct EngineConfig {
     pub(crate) rekey: RekeyLimits,
     /// Receive buffer of each socket, bytes.
     pub(crate) receive_buffer: usize,
+    /// How the files that are sent come into memory.
+    pub(crate) loading: Loading,
     pub(crate) gso: bool,
     /// Largest IP packet, bytes.
     pub(crate) mtu_max: u16,
@@ -117,7 +120,7 @@ impl EngineHandle {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let timer = Timer::new(poll.registry(), TIMER)?;
-        let workers = Workers::start(&bell(&waker))?;
+        let workers = Workers::start(&bell(&waker), config.loading)?;
         let beat = Beat::steady(THREAD_NAME);
         let beats = workers.beats().iter().cloned().chain([beat.clone()]).collect();
         let mut random = OsRandom::open()?;

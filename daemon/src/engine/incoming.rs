@@ -231,9 +231,12 @@ impl Driver {
         }
     }
 
-    /// Whoever gave a ticket away waits for what comes of it, as if they had asked for the file.
+    /// Whoever gave a ticket away waits for what comes of it, as if they had asked for the file; and so does a program that
+    /// has named its peers.
     fn tell_arriving(&self, at: usize, written: u64, cx: &mut Cx<'_>) {
-        if let (Some(_), Peer::Known(access)) = (&self.guest, &self.peer) {
+        if let Peer::Known(access) = &self.peer
+            && (self.guest.is_some() || access.by_program)
+        {
             let (take, peer, pulse) =
                 (&self.takes[at], access.name.clone(), Pulse::of(&self.session.stats()));
             let (path, size) = (take.shown(), take.size().unwrap_or(0));

@@ -140,6 +140,9 @@ impl Streams for SessionStreams<'_> {
     fn open(&mut self, request: RequestId, bytes: Bytes, start: u64, end: Option<u64>) -> Option<StreamId> {
         let open = OpenStream { request, start, end, weight: 1 };
         let stream = self.session.open_stream(open).ok()?;
+        if let Bytes::Pipe(_) = bytes {
+            self.session.keep_blocks_apart(stream);
+        }
         self.sources.insert(stream, bytes);
         Some(stream)
     }

@@ -21,7 +21,7 @@ use super::report::{Command, Connect, Report, Task};
 use super::{EngineConfig, EngineHandle};
 use crate::config::Rights;
 use crate::identity;
-use crate::storage::source::Source;
+use crate::storage::source::{Loading, Source};
 use crate::storage::vault::RootVault;
 use crate::transfer::put::{Cause, News, Offer, PutOrigin, PutSpec};
 use crate::transfer::take::Place;
@@ -58,6 +58,7 @@ impl Pair {
             plain,
             rate_bps: None,
             by_command: false,
+            by_program: false,
             roots,
         };
         let config = |identity, listen, peers| EngineConfig {
@@ -68,6 +69,7 @@ impl Pair {
             peers,
             staging,
             receive_buffer: 8 << 20,
+            loading: Loading::Mapped,
             gso: true,
             mtu_max: 1500,
             paths: Paths::default(),

@@ -49,7 +49,7 @@ pub(crate) struct Grant {
 /// Where the one file goes, whatever its sender calls it.
 #[derive(Clone, Debug)]
 pub(crate) struct OnlyFile {
-    /// Its path beneath the root.
+    /// Its path beneath the root; what its sender calls it if empty.
     pub(crate) path: Vec<u8>,
     pub(crate) if_exists: IfExists,
 }
@@ -82,6 +82,7 @@ impl Grant {
             plain: false,
             rate_bps: None,
             by_command: false,
+            by_program: false,
             roots: vec![Root::inbox(self.rights, self.place.clone())],
         }
     }
@@ -149,7 +150,7 @@ impl Guest {
         self.grant.putting.store(session, Ordering::Relaxed);
         Ok(PutRequest {
             root: String::new(),
-            path: only.path.clone(),
+            path: if only.path.is_empty() { called(&request) } else { only.path.clone() },
             name: Vec::new(),
             if_exists: only.if_exists,
             ..request
@@ -300,6 +301,12 @@ impl Engine {
             tracing::warn!(TICKETS_MAX, "a ticket was not taken: there are too many that can still be used");
         }
     }
+}
+
+/// What a sender calls its file, without any directory.
+fn called(request: &PutRequest) -> Vec<u8> {
+    let last = request.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    [last, &request.name].into_iter().find(|name| !name.is_empty()).unwrap_or(b"stream").to_vec()
 }
 
 /// What to do about a ticket that is of no use: behind "On it, " the host's name is put.

@@ -11,7 +11,9 @@ use crate::liveness::Beat;
 use crate::storage::Bell;
 use crate::storage::Refused;
 use crate::storage::lender::{Answered, Answers, Routed};
+use crate::storage::pipe::SlabPool;
 use crate::storage::readers::{ReadReply, ReadRequest, Readers};
+use crate::storage::source::Loading;
 use crate::storage::writers::{ClerkJob, WriteJob, WriteReply, Writers};
 
 /// Reads, writes and work on names.
@@ -24,6 +26,8 @@ pub(crate) struct Workers {
 /// Work that waits for its thread pool.
 pub(crate) struct Queue {
     reads: VecDeque<ReadRequest>,
+    /// Memory for blocks of files that are not mapped.
+    slabs: SlabPool,
     writes: VecDeque<WriteJob>,
     clerk: VecDeque<ClerkJob>,
     /// Replies to work that no thread had to do.
@@ -37,6 +41,11 @@ impl Queue {
     /// A block to be populated, hashed or verified.
     pub(crate) fn read(&mut self, request: ReadRequest) {
         self.reads.push_back(request);
+    }
+
+    /// Memory for blocks of files that are not mapped.
+    pub(crate) fn slabs(&self) -> &SlabPool {
+        &self.slabs
     }
 
     /// A block to be written.
@@ -69,15 +78,16 @@ impl Queue {
 }
 
 impl Workers {
-    /// Starts the threads; `bell` wakes the engine.
-    pub(crate) fn start(bell: &Bell) -> io::Result<Self> {
+    /// Starts the threads; `bell` wakes the engine. `loading` is how files come into memory.
+    pub(crate) fn start(bell: &Bell, loading: Loading) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // On two cores one of each keeps the cores for sealing; more cores hash and write in parallel.
         let each = (cores / 2).clamp(1, 4);
-        let readers = Readers::spawn(each, bell)?;
+        let readers = Readers::spawn(each, bell, loading)?;
         let writers = Writers::spawn(each, each.max(2), bell)?;
         let queue = Queue {
             reads: VecDeque::new(),
+            slabs: SlabPool::default(),
             writes: VecDeque::new(),
             clerk: VecDeque::new(),
             replies: VecDeque::new(),

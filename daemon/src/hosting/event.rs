@@ -14,11 +14,15 @@ use crate::report::FileSummary;
 pub enum HostEvent {
     /// The holder of the ticket has opened a session.
     Connected {
+        /// What it is called: a peer by its name, the holder of a ticket by the beginning of its key.
+        peer: String,
         /// Where it is.
         from: SocketAddr,
     },
     /// A session is over.
     Disconnected {
+        /// As above.
+        peer: String,
         /// Where it was.
         from: SocketAddr,
         /// Why.
@@ -35,6 +39,8 @@ pub enum HostEvent {
     },
     /// Bytes of a file were written here.
     Arriving {
+        /// As above.
+        peer: String,
         /// Where it comes from.
         from: Option<SocketAddr>,
         /// The path that it will have.
@@ -52,6 +58,8 @@ pub enum HostEvent {
     },
     /// A file is here, durable, under its name.
     Came {
+        /// As above.
+        peer: String,
         /// Where it came from, if that is still connected.
         from: Option<SocketAddr>,
         /// The file.
@@ -59,6 +67,8 @@ pub enum HostEvent {
     },
     /// A file will not come.
     NotCome {
+        /// As above.
+        peer: String,
         /// Where it was to come from, if that is still connected.
         from: Option<SocketAddr>,
         /// Its path here.
@@ -70,6 +80,8 @@ pub enum HostEvent {
     },
     /// A file is durable at the other end.
     Went {
+        /// As above.
+        peer: String,
         /// Where it went, if that is still connected.
         to: Option<SocketAddr>,
         /// Its path here.
@@ -79,6 +91,8 @@ pub enum HostEvent {
     },
     /// It will not be.
     NotWent {
+        /// As above.
+        peer: String,
         /// Where it was to go, if that is still connected.
         to: Option<SocketAddr>,
         /// Its path here.
@@ -99,23 +113,24 @@ impl HostEvent {
         rate: impl FnOnce(u64) -> u64,
     ) -> Option<Self> {
         Some(match report {
-            Report::Arrived { from, .. } => Self::Connected { from },
-            Report::Left { from, failure, .. } => {
-                Self::Disconnected { from, code: failure.code, text: failure.text }
+            Report::Arrived { peer, from, .. } => Self::Connected { peer, from },
+            Report::Left { peer, from, failure, .. } => {
+                Self::Disconnected { peer, from, code: failure.code, text: failure.text }
             }
             Report::Barred { from, text, .. } => Self::Refused { from, text },
             Report::Unknown { from, .. } => Self::Refused { from, text: "They have no ticket.".into() },
             Report::Arriving { peer, path, written: bytes, size: total, pulse } => {
                 let Pulse { rtt_us, loss, .. } = pulse;
-                Self::Arriving { from: place(&peer), path, bytes, total, rate_bps: rate(bytes), rtt_us, loss }
+                let from = place(&peer);
+                Self::Arriving { peer, from, path, bytes, total, rate_bps: rate(bytes), rtt_us, loss }
             }
-            Report::Received { peer, file, .. } => Self::Came { from: place(&peer), file },
+            Report::Received { peer, file, .. } => Self::Came { from: place(&peer), peer, file },
             Report::NotReceived { peer, path, failure } => {
-                Self::NotCome { from: place(&peer), path, code: failure.code, text: failure.text }
+                Self::NotCome { from: place(&peer), peer, path, code: failure.code, text: failure.text }
             }
-            Report::Sent { peer, path, bytes } => Self::Went { to: place(&peer), path, bytes },
+            Report::Sent { peer, path, bytes } => Self::Went { to: place(&peer), peer, path, bytes },
             Report::NotSent { peer, path, failure } => {
-                Self::NotWent { to: place(&peer), path, code: failure.code, text: failure.text }
+                Self::NotWent { to: place(&peer), peer, path, code: failure.code, text: failure.text }
             }
             // Those of sessions that this end opens, and of counters.
             _ => return None,

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use udpx_proto::Code;
-use udpx_proto::handshake::StaticSecret;
+use udpx_proto::handshake::{PublicKey, StaticSecret};
 use udpx_proto::messages::IfExists;
 
 use self::addresses::Address;
@@ -30,7 +30,7 @@ pub use self::event::HostEvent;
 pub use crate::calls::Descriptor;
 use crate::calls::Progress;
 use crate::config::{self, Rights};
-use crate::engine::access::Peers;
+use crate::engine::access::{Access, Peers, Root};
 use crate::engine::paths::Paths;
 use crate::engine::report::{Command, Report};
 use crate::engine::tickets::{Grant, OnlyFile};
@@ -39,6 +39,8 @@ use crate::identity::OsRandom;
 use crate::report::JobError;
 use crate::storage::orphans::remove_orphans_in;
 use crate::storage::pipe::{Outlet, PipeVault};
+pub use crate::storage::pipe::{Sink, SinkRef};
+pub use crate::storage::source::Loading;
 use crate::storage::vault::{RootVault, Vault};
 use crate::ticket::{Gives, Purpose, Ticket};
 use crate::transfer::code_of_vault;
@@ -49,6 +51,8 @@ use crate::transfer::take::Place;
 pub struct HostConfig {
     /// What others may do.
     pub offer: Offer,
+    /// Who they are. If none is named then whoever has the ticket.
+    pub peers: Vec<HostPeer>,
     /// The key; usually one for the occasion ([`crate::identity::ephemeral`]).
     pub identity: StaticSecret,
     /// Where others find this machine, in the order to try; its own addresses if empty.
@@ -59,6 +63,8 @@ pub struct HostConfig {
     pub lifetime: Option<Duration>,
     /// Permission bits that no file gets, as umask(2) has them.
     pub umask: u32,
+    /// How files that are sent come into memory.
+    pub loading: Loading,
     /// Segmentation offload.
     pub gso: bool,
     /// Largest IP packet to take and to try, bytes.
@@ -84,6 +90,21 @@ pub enum Offer {
     },
     /// Put one file or stream, which goes to what is open already, from its first byte to its last.
     Pipe(Descriptor),
+    /// Put one file or stream, which goes to code of this process; peers may put several, one after the other.
+    Sink(SinkRef),
+}
+
+/// A peer that is known beforehand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostPeer {
+    /// What it is called here.
+    pub name: String,
+    /// Its key.
+    pub key: PublicKey,
+    /// What it may do in the place that is offered.
+    pub rights: Rights,
+    /// Its bulk data may come unencrypted.
+    pub plain: bool,
 }
 
 impl HostConfig {
@@ -92,11 +113,13 @@ impl HostConfig {
     pub fn new(offer: Offer, identity: StaticSecret) -> Self {
         Self {
             offer,
+            peers: Vec::new(),
             identity,
             addresses: Vec::new(),
             port: 0,
             lifetime: None,
             umask: 0o022,
+            loading: Loading::default(),
             gso: true,
             mtu_max: config::MTU_MAX,
         }
@@ -106,7 +129,7 @@ impl HostConfig {
 /// A running host. Dropping it closes its sessions and removes unfinished files.
 pub struct Host {
     engine: EngineHandle,
-    ticket: Ticket,
+    ticket: Option<Ticket>,
     /// Where each session comes from.
     sessions: BTreeMap<u64, (String, SocketAddr)>,
     /// Of the file that comes.
@@ -124,16 +147,20 @@ impl Host {
             true => addresses::own().map_err(|error| system(&error))?,
             false => config.addresses.clone(),
         };
-        let (purpose, gives, place, only) = prepare(&config.offer)?;
+        let Prepared { purpose, gives, place, only } = prepare(config)?;
         let engine = EngineHandle::start(EngineConfig {
             sessions_max: usize::MAX,
             rekey: udpx_proto::RekeyLimits::default(),
             identity: config.identity.clone(),
             listen: bind::plan(&given, config.port),
-            // Nobody is known beforehand; to whoever has no ticket that is said without a name of a configuration.
-            peers: Peers::default(),
+            // Where nobody is known beforehand, whoever has no ticket is told so without a name of a configuration.
+            peers: match config.peers.is_empty() {
+                true => Peers::default(),
+                false => Peers::of_program(config.peers.iter().map(|peer| peer.access(&place)).collect()),
+            },
             staging: config::STAGING,
             receive_buffer: config::RECEIVE_BUFFER,
+            loading: config.loading,
             gso: config.gso,
             mtu_max: config.mtu_max,
             paths: Paths::default(),
@@ -142,23 +169,35 @@ impl Host {
             inject: None,
         });
         let engine = engine.map_err(|error| not_listening(&error, config.port))?;
-        let found = bind::found_at(&given, engine.listening());
+        let mut host =
+            Self { engine, ticket: None, sessions: BTreeMap::new(), progress: Progress::default() };
+        if !config.peers.is_empty() {
+            return Ok(host);
+        }
+        let found = bind::found_at(&given, host.engine.listening());
         let expires = config.lifetime.and_then(|lifetime| SystemTime::now().checked_add(lifetime));
         let ticket = Ticket::new(config.identity.public(), found, expires, purpose, gives, &mut random);
         let rights = Rights { read: gives.read, write: gives.write, list: gives.list };
         let mut grant = Grant::new(ticket.id, ticket.secret.psk(), rights, place);
         (grant.expires, grant.once, grant.only) = (ticket.expires, gives.once, only);
         grant.mode_mask = !config.umask & 0o777;
-        if !engine.send(Command::Invite(Box::new(grant))) {
+        if !host.engine.send(Command::Invite(Box::new(grant))) {
             return Err(JobError::with_remedy(Code::Bug, "the engine takes no ticket"));
         }
-        Ok(Self { engine, ticket, sessions: BTreeMap::new(), progress: Progress::default() })
+        host.ticket = Some(ticket);
+        Ok(host)
     }
 
-    /// What opens a session to it.
+    /// What opens a session to it; `None` where peers were named.
     #[must_use]
-    pub fn ticket(&self) -> &Ticket {
-        &self.ticket
+    pub fn ticket(&self) -> Option<&Ticket> {
+        self.ticket.as_ref()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn listening(&self) -> &[SocketAddr] {
+        self.engine.listening()
     }
 
     /// The UDP ports that a firewall has to let through, each once.
@@ -179,7 +218,10 @@ impl Host {
     /// Whether nobody can begin to use the ticket any more.
     #[must_use]
     pub fn is_expired(&self) -> bool {
-        self.ticket.expires.is_some_and(|expires| SystemTime::now() >= expires)
+        self.ticket
+            .as_ref()
+            .and_then(|ticket| ticket.expires)
+            .is_some_and(|expires| SystemTime::now() >= expires)
     }
 
     /// What happened next; `None` if nothing did within `timeout`.
@@ -213,29 +255,60 @@ impl Host {
 impl Drop for Host {
     /// Whoever is still here learns that it is no use to come again, as they would to a daemon.
     fn drop(&mut self) {
+        let (code, text) = match self.ticket {
+            Some(_) => (
+                Code::Refused,
+                "This ticket is void: the command that made it was ended. On it, make another one.",
+            ),
+            None => (Code::TryAgain, "The program that listens here is ending."),
+        };
         for &session in self.sessions.keys() {
-            let text =
-                "This ticket is void: the command that made it was ended. On it, make another one.".into();
-            self.engine.send(Command::Close { session, code: Code::Refused, text });
+            self.engine.send(Command::Close { session, code, text: text.into() });
         }
     }
 }
 
+impl HostPeer {
+    fn access(&self, place: &Place) -> Access {
+        let Self { name, key, rights, plain } = self.clone();
+        let roots = vec![Root::inbox(rights, place.clone())];
+        Access { key, name, plain, rate_bps: None, by_command: false, by_program: true, roots }
+    }
+}
+
 /// What is offered, as the engine and the ticket have it.
-fn prepare(offer: &Offer) -> Result<(Purpose, Gives, Place, Option<OnlyFile>), JobError> {
-    match offer {
+struct Prepared {
+    purpose: Purpose,
+    gives: Gives,
+    place: Place,
+    only: Option<OnlyFile>,
+}
+
+impl Prepared {
+    /// One file, for this place whatever it is called there.
+    fn one(path: &[u8], place: Place) -> Self {
+        let only = OnlyFile { path: path.to_vec(), if_exists: IfExists::Replace };
+        Self { purpose: Purpose::Receive, gives: ONE_FILE, place, only: Some(only) }
+    }
+}
+
+fn prepare(config: &HostConfig) -> Result<Prepared, JobError> {
+    let piped = |outlet| Place { vault: Arc::new(PipeVault::new(Arc::new(outlet))), root: PathBuf::new() };
+    match &config.offer {
         Offer::Directory { path, rights, once } => {
-            let place = open(path)?;
+            // A ticket takes bits away from the modes of its holder's files; those of peers have none of their own.
+            let mode = (!config.peers.is_empty()).then_some(!config.umask & 0o666);
+            let place = open(path, mode)?;
             let gives = Gives { read: rights.read, write: rights.write, list: rights.list, once: *once };
-            Ok((Purpose::Serve, gives, place, None))
+            Ok(Prepared { purpose: Purpose::Serve, gives, place, only: None })
+        }
+        Offer::Sink(sink) => {
+            Ok(Prepared::one(b"", piped(Outlet::sink(sink.clone(), Path::new("the receiving program")))))
         }
         Offer::Pipe(Descriptor { file, shown }) => {
             let outlet = Outlet::new(file.clone(), shown);
             let outlet = outlet.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
-            let vault = Arc::new(PipeVault::new(Arc::new(outlet)));
-            let only = OnlyFile { path: shown.as_os_str().as_bytes().to_vec(), if_exists: IfExists::Replace };
-            let place = Place { vault, root: PathBuf::new() };
-            Ok((Purpose::Receive, ONE_FILE, place, Some(only)))
+            Ok(Prepared::one(shown.as_os_str().as_bytes(), piped(outlet)))
         }
         Offer::File { path } => {
             let name = path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/"));
@@ -244,9 +317,8 @@ fn prepare(offer: &Offer) -> Result<(Purpose, Gives, Place, Option<OnlyFile>), J
                 return Err(JobError::new(Code::NoSpace, text, "Give the name that it shall have."));
             };
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let place = open(parent.unwrap_or(Path::new(".")))?;
-            let only = OnlyFile { path: name.as_bytes().to_vec(), if_exists: IfExists::Replace };
-            Ok((Purpose::Receive, ONE_FILE, place, Some(only)))
+            let place = open(parent.unwrap_or(Path::new(".")), None)?;
+            Ok(Prepared::one(name.as_bytes(), place))
         }
     }
 }
@@ -254,14 +326,18 @@ fn prepare(offer: &Offer) -> Result<(Purpose, Gives, Place, Option<OnlyFile>), J
 /// What a ticket for one file gives.
 const ONE_FILE: Gives = Gives { read: false, write: true, list: false, once: true };
 
-fn open(path: &Path) -> Result<Place, JobError> {
+/// `mode` is that of all files, instead of their senders'.
+fn open(path: &Path, mode: Option<u32>) -> Result<Place, JobError> {
     // The other end is told where its file is, and "." says little there.
     let root = std::path::absolute(path).unwrap_or_else(|_| path.into());
     let vault = RootVault::open(&root);
     let vault = vault.map_err(|error| JobError::told(code_of_vault(&error), &error.to_string()))?;
     // What a killed one has left where this one writes.
     remove_orphans_in(&root);
-    let vault: Arc<dyn Vault> = Arc::new(vault);
+    let vault: Arc<dyn Vault> = match mode {
+        Some(mode) => Arc::new(vault.with_file_mode(mode)),
+        None => Arc::new(vault),
+    };
     Ok(Place { vault, root })
 }
 

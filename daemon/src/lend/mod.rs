@@ -20,6 +20,7 @@ mod umask;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ pub const PARTS_MAX: usize = 256;
 pub struct Vault {
     places: Places,
     umask: u32,
+    /// Files that are open already, by the absolute paths under which they are asked for.
+    open: HashMap<PathBuf, File>,
     held: Mutex<Held>,
 }
 
@@ -73,7 +76,14 @@ impl Vault {
     /// [`NAMED_MAX`] of them.
     pub fn new(sources: &[PathBuf], destinations: &[PathBuf]) -> Result<Self, JobError> {
         let places = Places::resolve(sources, destinations)?;
-        Ok(Self { places, umask: umask(), held: Mutex::default() })
+        Ok(Self { places, umask: umask(), open: HashMap::new(), held: Mutex::default() })
+    }
+
+    /// Lends a file that is open for reading already, too, under an absolute path that need not be its own.
+    #[must_use]
+    pub fn with_open(mut self, path: PathBuf, file: File) -> Self {
+        self.open.insert(path, file);
+        self
     }
 
     /// Does what the daemon demands, if it is one of the named places, and returns what came of it, with the file that
@@ -102,6 +112,10 @@ impl Vault {
     }
 
     fn open(&self, path: &Path) -> Result<(Outcome, Option<OwnedFd>), Refusal> {
+        if let Some(file) = self.open.get(path) {
+            let again = file.try_clone().map_err(|error| SourceError::at_open(path, error))?;
+            return Ok((Outcome::Opened, Some(again.into())));
+        }
         let real = self.places.source(path).ok_or_else(|| Refusal::not_named(path))?;
         let file = open_without_links(real).map_err(|error| SourceError::at_open(path, error))?;
         let metadata = file.metadata().map_err(|error| SourceError::at_open(path, error))?;

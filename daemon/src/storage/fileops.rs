@@ -8,13 +8,14 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FallocateFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
+use nix::fcntl::{AtFlags, FallocateFlags, OFlag, RenameFlags};
 use nix::sys::stat::Mode;
 use nix::unistd::UnlinkatFlags;
+
+use super::beneath::{NO_LINKS, open_beneath};
 
 /// What a part needs from the system. `dir` is always an open directory and every name a single component.
 pub trait FileOps: Send + Sync {
@@ -114,37 +115,6 @@ fn rename_by_link(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
     nix::unistd::linkat(dir, from, dir, to, AtFlags::empty())?;
     Ok(nix::unistd::unlinkat(dir, from, UnlinkatFlags::NoRemoveDir)?)
 }
-
-/// How names are followed for reading: links are, as long as they stay below the root.
-pub(super) const INSIDE: ResolveFlag = ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
-/// How names are followed for writing: no symbolic link anywhere.
-pub(super) const NO_LINKS: ResolveFlag = INSIDE.union(ResolveFlag::RESOLVE_NO_SYMLINKS);
-
-/// openat2 of `path` below `dir`; close-on-exec, never a controlling terminal.
-pub(super) fn open_beneath(
-    dir: impl AsFd,
-    path: &Path,
-    flags: OFlag,
-    mode: Mode,
-    resolve: ResolveFlag,
-) -> io::Result<File> {
-    // openat2 wants nothing beside O_PATH that means something only for an open file.
-    let always =
-        if flags.contains(OFlag::O_PATH) { OFlag::O_CLOEXEC } else { OFlag::O_CLOEXEC | OFlag::O_NOCTTY };
-    let how = OpenHow::new().flags(flags | always).mode(mode).resolve(resolve);
-    // openat2(2): EAGAIN when a rename elsewhere made it impossible to prove that the walk stayed inside.
-    let mut attempts = 0;
-    loop {
-        match nix::fcntl::openat2(dir.as_fd(), path, how) {
-            Err(Errno::EAGAIN) if attempts < OPEN_ATTEMPTS_MAX => attempts += 1,
-            Err(Errno::EINTR) => {}
-            opened => return Ok(File::from(opened?)),
-        }
-    }
-}
-
-/// Times that an open is tried again when concurrent renames confuse it.
-const OPEN_ATTEMPTS_MAX: u32 = 32;
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@
 //! - [`vault`]: a place that holds files: resolves names safely, creates [`part::Part`]s, lists.
 //! - [`part`]: a file on its way in: `.udpx-<16 hex>.part` → fsync → rename → fsync of the directory.
 //! - [`lender`]: a vault whose names are the business of another process, which the file's owner runs.
+//! - [`beneath`]: how a name below a directory is opened so that it never leads out of it.
 //! - [`fileops`]: the system calls behind a part, as a seam where tests inject faults and record the order.
 //! - [`pipe`]: sources that can be read only once, destinations that take bytes only in order.
 //! - [`readers`], [`writers`]: the thread pools behind typed proxies over bounded channels.
@@ -25,6 +26,7 @@
 //! entry names is kept on drop with [`part::Part::keep`].
 
 pub mod allowance;
+pub(crate) mod beneath;
 pub mod blocks;
 pub mod digest;
 pub mod fileops;

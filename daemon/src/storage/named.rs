@@ -10,7 +10,7 @@ use std::sync::Arc;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::fileops::{INSIDE, NO_LINKS, open_beneath};
+use super::beneath::{INSIDE, NO_LINKS, open_beneath};
 use super::orphans;
 use super::part::{IfExists, Part};
 use super::path::RelPath;

@@ -19,8 +19,8 @@ use udpx_control::descriptor::classify;
 
 use super::digest::Cv;
 use super::path::RelPath;
-use super::pipe::{Feed, Inlet, Line};
-use super::source::{Source, SourceError, guard_thread};
+use super::pipe::{Feed, Inlet, Line, Slab};
+use super::source::{Loading, Source, SourceError, guard_thread};
 use super::vault::Vault;
 use super::{BLOCK, Bell, Refused};
 
@@ -63,6 +63,15 @@ pub enum ReadJob {
         source: Arc<Source>,
         /// Index of the block.
         block: u64,
+    },
+    /// Read a block of a source that is not in memory, and hash it.
+    Fetch {
+        /// The file.
+        source: Arc<Source>,
+        /// Index of the block.
+        block: u64,
+        /// Room for it.
+        slab: Slab,
     },
     /// Compare the file with what it was at open: the last step before it counts as sent.
     Verify {
@@ -135,6 +144,13 @@ pub enum ReadOutcome {
         /// The value of the block as it is now.
         result: Result<Cv, SourceError>,
     },
+    /// Of [`ReadJob::Fetch`]: the block with its chaining value, of a file found unchanged; or what went wrong.
+    Fetched {
+        /// Index of the block.
+        block: u64,
+        /// It.
+        result: Result<Slab, SourceError>,
+    },
     /// Of [`ReadJob::Verify`].
     Verified(Result<(), SourceError>),
 }
@@ -148,8 +164,9 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Starts `threads` (at least one) reader threads that ring `bell` after each reply.
-    pub fn spawn(threads: usize, bell: &Bell) -> io::Result<Self> {
+    /// Starts `threads` (at least one) reader threads that ring `bell` after each reply. `loading` is how files that they
+    /// open come into memory.
+    pub fn spawn(threads: usize, bell: &Bell, loading: Loading) -> io::Result<Self> {
         let (requests, queue) = bounded(READ_QUEUE_MAX);
         let (replies, inbox) = bounded(READ_REPLIES_MAX);
         let mut readers =
@@ -157,8 +174,9 @@ impl Readers {
         for number in 0..threads.max(1) {
             let (queue, replies, bell) = (queue.clone(), replies.clone(), bell.clone());
             let name = format!("udpx-read-{number}");
-            let thread =
-                std::thread::Builder::new().name(name).spawn(move || read_loop(&queue, &replies, &bell))?;
+            let thread = std::thread::Builder::new()
+                .name(name)
+                .spawn(move || read_loop(&queue, &replies, &bell, loading))?;
             readers.threads.push(thread);
         }
         Ok(readers)
@@ -197,7 +215,7 @@ impl Drop for Readers {
     }
 }
 
-fn read_loop(queue: &Receiver<ReadRequest>, replies: &Sender<ReadReply>, bell: &Bell) {
+fn read_loop(queue: &Receiver<ReadRequest>, replies: &Sender<ReadReply>, bell: &Bell, loading: Loading) {
     let guard = guard_thread();
     if let Err(error) = &guard {
         // The thread's own stack has room for the handler too.
@@ -205,7 +223,7 @@ fn read_loop(queue: &Receiver<ReadRequest>, replies: &Sender<ReadReply>, bell: &
     }
     for request in queue {
         let line = || Line { tag: request.tag, replies: replies.clone(), bell: bell.clone() };
-        let reply = ReadReply { tag: request.tag, outcome: perform(request.job, line) };
+        let reply = ReadReply { tag: request.tag, outcome: perform(request.job, loading, line) };
         if replies.send(reply).is_err() {
             return;
         }
@@ -213,27 +231,30 @@ fn read_loop(queue: &Receiver<ReadRequest>, replies: &Sender<ReadReply>, bell: &
     }
 }
 
-fn perform(job: ReadJob, line: impl FnOnce() -> Line) -> ReadOutcome {
+fn perform(job: ReadJob, loading: Loading, line: impl FnOnce() -> Line) -> ReadOutcome {
     match job {
         ReadJob::Tap(inlet) => ReadOutcome::Tapped(inlet.tap(line())),
-        ReadJob::Open(origin) => ReadOutcome::Opened(open(&origin).map(Arc::new)),
+        ReadJob::Open(origin) => ReadOutcome::Opened(open(&origin, loading).map(Arc::new)),
         ReadJob::Prepare { source, block, hash } => {
             ReadOutcome::Prepared { block, result: prepare(&source, block, hash) }
         }
         ReadJob::Rehash { source, block } => ReadOutcome::Rehashed { block, result: rehash(&source, block) },
+        ReadJob::Fetch { source, block, slab } => {
+            ReadOutcome::Fetched { block, result: fetch(&source, block, slab) }
+        }
         ReadJob::Verify { source } => ReadOutcome::Verified(source.verify_unchanged()),
     }
 }
 
-fn open(origin: &Origin) -> Result<Source, SourceError> {
+fn open(origin: &Origin, loading: Loading) -> Result<Source, SourceError> {
     match origin {
-        Origin::Path(path) => Source::open(path),
-        Origin::Vault(vault, path) => vault.open_source(path),
+        Origin::Path(path) => Source::open_to(path, loading),
+        Origin::Vault(vault, path) => vault.open_source(path, loading),
         Origin::Handed { file, path } => {
             let checked = classify(file).map_err(Into::into).and_then(|descriptor| descriptor.check_source());
             checked.map_err(|error| SourceError::Handed { path: path.clone(), error })?;
             let failed = |error| SourceError::Io { path: path.clone(), action: "opened", error };
-            Source::from_file(file.try_clone().map_err(failed)?, path)
+            Source::load(file.try_clone().map_err(failed)?, path, loading)
         }
     }
 }
@@ -245,6 +266,14 @@ fn prepare(source: &Source, block: u64, hash: bool) -> Result<Option<Cv>, Source
         source.verify_unchanged()?;
     }
     Ok(cv)
+}
+
+fn fetch(source: &Source, block: u64, mut slab: Slab) -> Result<Slab, SourceError> {
+    source.read_block(block, &mut slab)?;
+    if block.is_multiple_of(VERIFY_EVERY_BLOCKS) {
+        source.verify_unchanged()?;
+    }
+    Ok(slab)
 }
 
 fn rehash(source: &Source, block: u64) -> Result<Cv, SourceError> {

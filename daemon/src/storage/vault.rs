@@ -19,18 +19,19 @@ use udpx_control::descriptor::DescriptorError;
 use udpx_proto::Code;
 
 use super::allowance::{Allowance, Charge};
-use super::fileops::{FileOps, INSIDE, LinuxFiles, NO_LINKS, open_beneath};
+use super::beneath::{INSIDE, NO_LINKS, open_beneath};
+use super::fileops::{FileOps, LinuxFiles};
 use super::lender::LentVault;
 use super::listing::{EntryKind, Listing, kind_of, list_directory};
 use super::part::{Finish, IfExists, Part, Place, is_no_space};
 use super::path::{PathError, RelPath, part_name};
 use super::reserve::reserve;
-use super::source::{Source, SourceError};
+use super::source::{Loading, Source, SourceError};
 
 /// A place that holds files. Every call may block: only worker threads call.
 pub trait Vault: Send + Sync {
-    /// Opens a file for sending.
-    fn open_source(&self, path: &RelPath) -> Result<Source, SourceError>;
+    /// Opens a file for sending, whose bytes come into memory in this way.
+    fn open_source(&self, path: &RelPath, loading: Loading) -> Result<Source, SourceError>;
     /// Creates the temporary file for one that is to be received as `path`, with the directories above it.
     fn create_part(&self, path: &RelPath, spec: PartSpec) -> Result<Part, VaultError>;
     /// Gives a part its final name, durably, and returns that name.
@@ -184,6 +185,9 @@ pub enum VaultError {
         /// What was written.
         bytes: u64,
     },
+    /// The code that takes the bytes wants no more of them.
+    #[error("{0:?} did not take all of it; send it again when the program that takes it is ready.")]
+    Declined(PathBuf),
     /// A pipe that another transfer has not given up yet, or there are too many of them.
     #[error("{0:?} can't be written now; try again when other transfers through pipes have ended.")]
     Busy(PathBuf),
@@ -378,12 +382,12 @@ impl RootVault {
 }
 
 impl Vault for RootVault {
-    fn open_source(&self, path: &RelPath) -> Result<Source, SourceError> {
+    fn open_source(&self, path: &RelPath, loading: Loading) -> Result<Source, SourceError> {
         let shown = self.path_of(path);
         // O_NONBLOCK: a FIFO without a writer must not hang the thread.
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
         let file = open_beneath(&self.root, path.as_path(), flags, Mode::empty(), INSIDE);
-        Source::from_file(file.map_err(|error| SourceError::at_open(&shown, error))?, &shown)
+        Source::load(file.map_err(|error| SourceError::at_open(&shown, error))?, &shown, loading)
     }
 
     fn create_part(&self, path: &RelPath, spec: PartSpec) -> Result<Part, VaultError> {
@@ -428,7 +432,7 @@ const DIRECTORY_MODE: u32 = 0o770;
 pub struct NullVault;
 
 impl Vault for NullVault {
-    fn open_source(&self, path: &RelPath) -> Result<Source, SourceError> {
+    fn open_source(&self, path: &RelPath, _: Loading) -> Result<Source, SourceError> {
         Err(SourceError::NotFound(path.as_path().into()))
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn code_of_source(error: &SourceError) -> Code {
 pub(crate) fn code_of_vault(error: &VaultError) -> Code {
     match error {
         VaultError::Lent { code, .. } => *code,
-        VaultError::Outside(_) => Code::Refused,
+        VaultError::Outside(_) | VaultError::Declined(_) => Code::Refused,
         VaultError::OutOfRange { .. } => Code::Protocol,
         VaultError::Finished(_) => Code::Bug,
         VaultError::Begun { .. } | VaultError::Busy(_) => Code::TryAgain,

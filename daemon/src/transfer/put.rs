@@ -5,6 +5,7 @@
 //! half-way is never given its name at the receiver. What was hashed is what arrives: a block that differs there is
 //! hashed again here, and sent again only if it still is what it was.
 
+mod copy;
 mod pour;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use udpx_proto::messages::{
 };
 use udpx_proto::{Code, RequestId, StreamId, StreamStats, Time};
 
+use self::copy::Copies;
 use super::stripe::Stripe;
 use super::{Bytes, DIGESTS_MAX, Failure, Mail, Streams, code_of_source};
 use crate::engine::workers::Queue;
@@ -89,6 +91,8 @@ pub(crate) struct Put {
     pub(crate) spec: PutSpec,
     phase: Phase,
     source: Option<Arc<Source>>,
+    /// Of a source that is not mapped.
+    copies: Copies,
     /// Instead of a source, if it comes out of a pipe.
     feed: Option<Feed>,
     /// The receiver was asked without a size, and gets one stream without an end.
@@ -141,6 +145,7 @@ impl Put {
             request,
             phase: Phase::Opening,
             source: None,
+            copies: Copies::default(),
             feed: None,
             endless: false,
             tree: DigestTree::new(nothing),
@@ -245,6 +250,7 @@ impl Put {
         }
         self.open_streams(cx);
         self.release(cx);
+        self.copy_again(cx);
         if self.phase == Phase::Sending {
             self.read_ahead(cx);
             self.announce(cx);
@@ -268,11 +274,13 @@ impl Put {
             let stream = cx.streams.open(self.request, bytes, start, known.filter(|_| !self.endless));
             let stripe = &mut self.stripes[at];
             stripe.stream = stream;
+            let available = stripe.available();
             let Some(stream) = stream else { return };
+            self.on_copies_taken(start);
             if let (Some(end), true) = (known, self.endless) {
                 cx.streams.finish(stream, end);
             }
-            cx.streams.extend(stream, stripe.available());
+            cx.streams.extend(stream, available);
             self.live.push((stream, cx.now));
         }
         while let Some(range) = self.repairs.pop() {
@@ -283,6 +291,7 @@ impl Put {
                 self.repairs.push(range);
                 return;
             };
+            self.on_copies_taken(range.start);
             cx.streams.extend(stream, range.end);
             self.live.push((stream, cx.now));
         }
@@ -291,12 +300,16 @@ impl Put {
     /// What a stream over these bytes is read from.
     fn bytes(&self, start: u64, end: u64) -> Option<Bytes> {
         match &self.source {
-            Some(source) => Some(Bytes::File(source.clone())),
+            Some(source) if source.is_in_memory() => Some(Bytes::File(source.clone())),
+            Some(_) => Some(self.copied_bytes(start, end)),
             None => self.piped(start, end),
         }
     }
 
     fn read_ahead(&mut self, cx: &mut PutCx<'_>) {
+        if let Some(source) = self.copied() {
+            return self.copy_ahead(&source, cx);
+        }
         let Some(source) = &self.source else { return };
         let ahead = (AHEAD_BLOCKS / self.stripes.len().max(1) as u64).max(2);
         for stripe in &mut self.stripes {
@@ -368,6 +381,7 @@ impl Put {
                 self.on_prepared(block, cv, cx);
                 return None;
             }
+            ReadOutcome::Fetched { block, result: Ok(slab) } => return self.on_fetched(block, slab, cx),
             ReadOutcome::Rehashed { block, result: Ok(cv) } => return self.on_rehashed(block, cv, cx),
             ReadOutcome::Verified(Ok(())) => {
                 self.finish(cx);
@@ -376,6 +390,7 @@ impl Put {
             ReadOutcome::Opened(Err(error))
             | ReadOutcome::Tapped(Err(error))
             | ReadOutcome::Prepared { result: Err(error), .. }
+            | ReadOutcome::Fetched { result: Err(error), .. }
             | ReadOutcome::Rehashed { result: Err(error), .. }
             | ReadOutcome::Verified(Err(error)) => error,
         };
@@ -431,6 +446,7 @@ impl Put {
         if let Some(source) = self.source.as_ref().filter(|_| !is_begun) {
             // Blocks that readers were asked for already are asked for once more, from memory.
             self.stripes = Stripe::cut(source.subtrees(), 1);
+            self.copies = Copies::default();
         }
     }
 
@@ -455,8 +471,12 @@ impl Put {
                 let text = format!("Block {block} of {:?} arrived damaged {TRIES_MAX} times.", source.path());
                 return Some(self.fail(Failure::new(Code::Corrupt, text), cx));
             }
-            self.read(ReadJob::Rehash { source: source.clone(), block }, cx);
+            match source.is_in_memory() {
+                true => self.read(ReadJob::Rehash { source: source.clone(), block }, cx),
+                false => self.read_again(block),
+            }
         }
+        self.pump(cx);
         None
     }
 

@@ -83,12 +83,16 @@ impl Stripe {
     }
 
     /// The next block to ask for, if it lies less than `ahead` blocks beyond the byte `cursor`.
-    pub(crate) fn ask(&mut self, cursor: u64, ahead: u64) -> Option<u64> {
+    pub(crate) fn wanted(&self, cursor: u64, ahead: u64) -> Option<u64> {
         let wanted = self.asked < self.end_block && self.asked < cursor / BLOCK + ahead;
-        wanted.then(|| {
-            self.asked += 1;
-            self.asked - 1
-        })
+        wanted.then_some(self.asked)
+    }
+
+    /// The same; it counts as asked for.
+    pub(crate) fn ask(&mut self, cursor: u64, ahead: u64) -> Option<u64> {
+        let wanted = self.wanted(cursor, ahead)?;
+        self.asked += 1;
+        Some(wanted)
     }
 
     pub(crate) fn holds(&self, block: u64) -> bool {

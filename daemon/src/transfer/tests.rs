@@ -1,5 +1,7 @@
 //! Both ends of a transfer driven by hand: real storage threads, no network.
 
+mod read;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -18,8 +20,9 @@ use super::{Bytes, Mail, Streams};
 use crate::engine::workers::Workers;
 use crate::storage::BLOCK;
 use crate::storage::blocks::Block;
-use crate::storage::pipe::{Inlet, Outlet, PipeVault, Slab};
+use crate::storage::pipe::{Inlet, Outlet, PipeVault, Slab, Slabs};
 use crate::storage::readers::Origin;
+use crate::storage::source::Loading;
 use crate::storage::vault::{NullVault, RootVault, Vault};
 use crate::storage::writers::WriteReply;
 
@@ -34,19 +37,27 @@ struct Wire {
     ends: Vec<(StreamId, u64)>,
     /// Blocks of a pipe below this one were given up.
     given_up: u64,
+    /// What streams are read from that have their blocks in memory.
+    slabs: HashMap<StreamId, Slabs>,
 }
 
 impl Streams for Wire {
-    fn open(&mut self, _: RequestId, _: Bytes, start: u64, end: Option<u64>) -> Option<StreamId> {
+    fn open(&mut self, _: RequestId, bytes: Bytes, start: u64, end: Option<u64>) -> Option<StreamId> {
         let stream = StreamId(self.streams.len() as u32 + 1);
+        if let Bytes::Pipe(slabs) = bytes {
+            self.slabs.insert(stream, slabs);
+        }
         self.streams.push((stream, start..end.unwrap_or(u64::MAX), start));
         self.cursors.insert(stream, start);
         Some(stream)
     }
 
-    fn push(&mut self, _: StreamId, _: Arc<Slab>) {}
+    fn push(&mut self, stream: StreamId, slab: Arc<Slab>) {
+        self.slabs.get_mut(&stream).unwrap().push(slab);
+    }
 
-    fn drop_below(&mut self, _: StreamId, block: u64) {
+    fn drop_below(&mut self, stream: StreamId, block: u64) {
+        self.slabs.get_mut(&stream).unwrap().drop_below(block);
         self.given_up = self.given_up.max(block);
     }
 
@@ -148,8 +159,19 @@ impl Ends {
         place: Place,
         directory: tempfile::TempDir,
     ) -> Self {
+        Self::between_loading(bytes, origin, streams, place, directory, Loading::Mapped)
+    }
+
+    fn between_loading(
+        bytes: Vec<u8>,
+        origin: PutOrigin,
+        streams: u16,
+        place: Place,
+        directory: tempfile::TempDir,
+        loading: Loading,
+    ) -> Self {
         let bell: crate::storage::Bell = Arc::new(|| {});
-        let mut workers = Workers::start(&bell).unwrap();
+        let mut workers = Workers::start(&bell, loading).unwrap();
         let (mut wire, mut to_take) = (Wire::default(), Mail::new());
         let spec = PutSpec {
             origin,
@@ -300,16 +322,19 @@ impl Ends {
             }
             while at < available {
                 let end = (at + BLOCK).min(range.end);
-                self.carry_block(at, end);
+                self.carry_block(stream, at, end);
                 at = end;
             }
             self.wire.cursors.insert(stream, at);
         }
     }
 
-    fn carry_block(&mut self, at: u64, end: u64) {
+    fn carry_block(&mut self, stream: StreamId, at: u64, end: u64) {
         let index = at / BLOCK;
-        let mut payload = self.bytes[at as usize..end as usize].to_vec();
+        let mut payload = match self.wire.slabs.get(&stream) {
+            Some(slabs) => slabs.slice(at, (end - at) as usize).unwrap().to_vec(),
+            None => self.bytes[at as usize..end as usize].to_vec(),
+        };
         if let Some(times) = self.damage.get_mut(&index)
             && *times > 0
         {

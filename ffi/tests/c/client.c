@@ -1,5 +1,6 @@
 /* A client of a real daemon, A, which knows another, "b":  client PLACE SOCKET, in PLACE a directory of our own.
- * With a third argument: a transfer goes on until the daemon is killed, which is told within a second. */
+ * With a third argument a transfer goes on until the daemon is killed: "killed" is told so within a second, "restarted" waits
+ * for it to come back. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +44,9 @@ static void transfers(udpx_client *client, const char *source, const char *place
     udpx_transfer *transfer = NULL;
     udpx_options options;
     udpx_summary summary;
-    int seen[2] = {0, 0}, fd;
+    int seen[2] = {0, 0}, fd, pipes[2];
+    const void *memory = NULL;
+    size_t bytes = 0;
     uint64_t job = 0;
     char path[4096];
     char *json = NULL;
@@ -74,6 +77,17 @@ static void transfers(udpx_client *client, const char *source, const char *place
     OK(udpx_client_pull_file(client, "b:memory", path, NULL, &transfer));
     finish(transfer);
     CHECK(access(path, R_OK) == 0);
+    OK(udpx_client_pull_memory(client, "b:memory", NULL, &transfer));
+    OK(udpx_transfer_wait(transfer, 60000, NULL));
+    OK(udpx_transfer_memory(transfer, &memory, &bytes));
+    CHECK(bytes == 5 && memcmp(memory, "hello", 5) == 0);
+    OK(udpx_transfer_free(transfer));
+    CHECK(pipe(pipes) == 0);
+    OK(udpx_client_pull_fd(client, "b:memory", pipes[1], NULL, &transfer));
+    close(pipes[1]);
+    finish(transfer);
+    CHECK(read(pipes[0], path + 4000, 90) == 5 && memcmp(path + 4000, "hello", 5) == 0);
+    close(pipes[0]);
     OK(udpx_client_pull_file(client, "b:none", path, NULL, &transfer));
     OK(udpx_transfer_wait(transfer, 60000, NULL));
     EXPECT(UDPX_STATUS_NO_SOURCE, udpx_transfer_result(transfer));
@@ -89,7 +103,7 @@ static void transfers(udpx_client *client, const char *source, const char *place
 }
 
 /* A push that would take minutes. */
-static udpx_transfer *long_one(udpx_client *client, const char *source)
+static udpx_transfer *long_one(udpx_client *client, const char *source, uint64_t rate_bps, uint32_t flags)
 {
     udpx_transfer *transfer = NULL;
     udpx_progress progress;
@@ -98,7 +112,8 @@ static udpx_transfer *long_one(udpx_client *client, const char *source)
 
     OK(udpx_options_init(&options, sizeof options));
     options.policy = UDPX_FIXED;
-    options.rate_bps = 1000000;
+    options.rate_bps = rate_bps;
+    options.flags = flags;
     OK(udpx_client_push_file(client, source, "b:slow", &options, &transfer));
     progress.size = sizeof progress;
     for (tries = 0; tries < 300; tries++) {
@@ -112,7 +127,7 @@ static udpx_transfer *long_one(udpx_client *client, const char *source)
 
 static void control(udpx_client *client, const char *source)
 {
-    udpx_transfer *transfer = long_one(client, source);
+    udpx_transfer *transfer = long_one(client, source, 1000000, 0);
     udpx_progress progress;
     uint64_t job;
     char *json = NULL;
@@ -151,10 +166,51 @@ static void asks(udpx_client *client)
     CHECK(udpx_client_ping(client, "no.such.host.invalid", 1, 1, 56, NULL, &json) != UDPX_STATUS_OK);
 }
 
+/* Says that it is under way; the daemon is killed then and started again. */
+static void restarted(udpx_client *client, const char *source, const char *place)
+{
+    udpx_transfer *transfer = long_one(client, source, 8000000, UDPX_RECONNECT);
+    udpx_transfer *back = NULL;
+    udpx_options options;
+    udpx_progress progress;
+    uint64_t job = 0;
+    char path[4096];
+    char *json = NULL;
+
+    OK(udpx_options_init(&options, sizeof options));
+    options.flags = UDPX_RECONNECT;
+    options.policy = UDPX_FIXED;
+    options.rate_bps = 8000000;
+    snprintf(path, sizeof path, "%s/pulled", place);
+    OK(udpx_client_pull_file(client, "b:memory", path, &options, &back));
+    /* Before it is accepted there is nothing that could go on. */
+    while (job == 0) {
+        OK(udpx_transfer_wait(back, 20, NULL));
+        OK(udpx_transfer_job(back, &job));
+    }
+    printf("under way\n");
+    fflush(stdout);
+    progress.size = sizeof progress;
+    do {
+        OK(udpx_transfer_wait(transfer, 20, &progress));
+        CHECK(progress.state != UDPX_STATE_FAILED);
+    } while (progress.state != UDPX_STATE_WAITING);
+    printf("waits\n");
+    fflush(stdout);
+    OK(udpx_transfer_wait(transfer, 60000, NULL));
+    OK(udpx_transfer_result(transfer));
+    HAS("\"digest\":\"", udpx_transfer_report(transfer, &json));
+    OK(udpx_transfer_free(transfer));
+    finish(back);
+    CHECK(access(path, R_OK) == 0);
+    /* A descriptor cannot be handed over twice. */
+    EXPECT(UDPX_STATUS_USAGE, udpx_client_pull_memory(client, "b:memory", &options, &transfer));
+}
+
 /* Says that it is under way; the daemon is killed then. */
 static void killed(udpx_client *client, const char *source)
 {
-    udpx_transfer *transfer = long_one(client, source);
+    udpx_transfer *transfer = long_one(client, source, 1000000, 0);
     udpx_error error;
     udpx_transfer *another = NULL;
 
@@ -194,6 +250,11 @@ int main(int argc, char **argv)
         transfers(client, source, argv[1]);
         asks(client);
         control(client, source);
+    } else if (strcmp(argv[3], "restarted") == 0) {
+        udpx_transfer *transfer = NULL;
+        OK(udpx_client_push_memory(client, data, 2000000, "memory", "b", NULL, &transfer));
+        finish(transfer);
+        restarted(client, source, argv[1]);
     } else {
         killed(client, source);
     }

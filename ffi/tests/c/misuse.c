@@ -1,13 +1,14 @@
 /* Everything that a caller can do wrong: each is refused with a status and a text, and nothing crashes. */
+#undef NDEBUG /* the checks below are assertions */
 #include <assert.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <udpx.h>
 
-#undef NDEBUG
 #define REFUSED(call) refused((call), #call, __LINE__)
 #define OK(call) ok((call), #call, __LINE__)
 #define EXPECT(status, call) expect((call), (status), #call, __LINE__)
@@ -49,6 +50,12 @@ static int take(void *userdata, const void *data, size_t bytes)
     return 0;
 }
 
+static int begin(void *userdata, const udpx_event *file)
+{
+    (void)userdata, (void)file;
+    return 0;
+}
+
 static void null_everywhere(void)
 {
     REFUSED(udpx_last_error(NULL));
@@ -60,6 +67,7 @@ static void null_everywhere(void)
     REFUSED(udpx_transfer_result(NULL));
     REFUSED(udpx_transfer_summary(NULL, NULL));
     REFUSED(udpx_transfer_report(NULL, NULL));
+    REFUSED(udpx_transfer_memory(NULL, NULL, NULL));
     REFUSED(udpx_transfer_cancel(NULL));
     REFUSED(udpx_transfer_pause(NULL));
     REFUSED(udpx_transfer_resume(NULL));
@@ -70,15 +78,23 @@ static void null_everywhere(void)
     REFUSED(udpx_engine_push_fd(NULL, 0, NULL, NULL, NULL, NULL));
     REFUSED(udpx_engine_push_memory(NULL, NULL, 0, NULL, NULL, NULL, NULL));
     REFUSED(udpx_engine_pull_file(NULL, NULL, NULL, NULL, NULL));
+    REFUSED(udpx_engine_pull_fd(NULL, NULL, 0, NULL, NULL));
+    REFUSED(udpx_engine_pull_memory(NULL, NULL, NULL, NULL));
+    REFUSED(udpx_engine_pull_data(NULL, NULL, NULL, NULL, NULL, NULL));
+    REFUSED(udpx_engine_list(NULL, NULL, NULL, NULL));
+    REFUSED(udpx_engine_ping(NULL, NULL, 0, 0, 0, NULL, NULL));
     REFUSED(udpx_engine_listen(NULL, NULL, NULL));
     REFUSED(udpx_listener_ticket(NULL, NULL));
     REFUSED(udpx_listener_fd(NULL, NULL));
+    REFUSED(udpx_listener_addresses(NULL, NULL));
     REFUSED(udpx_listener_next(NULL, 0, NULL));
     REFUSED(udpx_client_new(NULL, NULL));
     REFUSED(udpx_client_push_file(NULL, NULL, NULL, NULL, NULL));
     REFUSED(udpx_client_push_fd(NULL, 0, NULL, NULL, NULL, NULL));
     REFUSED(udpx_client_push_memory(NULL, NULL, 0, NULL, NULL, NULL, NULL));
     REFUSED(udpx_client_pull_file(NULL, NULL, NULL, NULL, NULL));
+    REFUSED(udpx_client_pull_fd(NULL, NULL, 0, NULL, NULL));
+    REFUSED(udpx_client_pull_memory(NULL, NULL, NULL, NULL));
     REFUSED(udpx_client_list(NULL, NULL, NULL, NULL));
     REFUSED(udpx_client_ping(NULL, NULL, 0, 0, 0, NULL, NULL));
     REFUSED(udpx_client_jobs(NULL, 0, NULL));
@@ -107,9 +123,15 @@ static void null_behind_a_handle(udpx_engine *engine, udpx_listener *listener, c
     REFUSED(udpx_engine_push_memory(engine, NULL, 1, "n", ticket, NULL, &transfer));
     REFUSED(udpx_engine_push_memory(engine, "x", 1, NULL, ticket, NULL, &transfer));
     REFUSED(udpx_engine_pull_file(engine, ticket, NULL, NULL, &transfer));
+    REFUSED(udpx_engine_pull_fd(engine, ticket, -1, NULL, &transfer));
+    REFUSED(udpx_engine_pull_fd(engine, ticket, 1, NULL, NULL));
+    REFUSED(udpx_engine_pull_memory(engine, ticket, NULL, NULL));
+    REFUSED(udpx_engine_pull_data(engine, ticket, NULL, NULL, NULL, &transfer));
+    REFUSED(udpx_engine_list(engine, ticket, NULL, NULL));
     REFUSED(udpx_engine_listen(engine, NULL, NULL));
     REFUSED(udpx_listener_ticket(listener, NULL));
     REFUSED(udpx_listener_fd(listener, NULL));
+    REFUSED(udpx_listener_addresses(listener, NULL));
     REFUSED(udpx_listener_next(listener, 0, NULL));
     assert(transfer == NULL);
 }
@@ -135,13 +157,27 @@ static void sizes(udpx_engine *engine, udpx_listener *listener, const char *tick
         options.size = wrong[i];
         REFUSED(udpx_engine_push_memory(engine, "x", 1, "n", ticket, &options, &transfer));
         OK(udpx_listen_options_init(&listening, sizeof listening));
-        listening.size = wrong[i] % sizeof listening;
+        listening.size = wrong[i] % offsetof(udpx_listen_options, peers);
         REFUSED(udpx_engine_listen(engine, &listening, &other));
-        event.size = wrong[i] % sizeof event;
+        event.size = wrong[i] % offsetof(udpx_event, peer);
         REFUSED(udpx_listener_next(listener, 0, &event));
         error.size = wrong[i] % sizeof error;
         REFUSED(udpx_last_error(&error));
     }
+    /* An earlier version's structures, without what has been added since, are as good. */
+    OK(udpx_listen_options_init(&listening, offsetof(udpx_listen_options, peers)));
+    assert(listening.size == offsetof(udpx_listen_options, peers));
+    listening.peers = (const udpx_peer *)(const void *)"never looked at";
+    listening.directory = "/tmp";
+    listening.address = "127.0.0.1";
+    listening.flags = UDPX_LISTEN_WRITE;
+    OK(udpx_engine_listen(engine, &listening, &other));
+    memset(&event, 'x', sizeof event);
+    event.size = offsetof(udpx_event, peer);
+    OK(udpx_listener_next(other, 0, &event));
+    assert(event.kind == UDPX_EVENT_NONE && memcmp(&event.peer, "xxxxxxxx", sizeof event.peer) == 0);
+    OK(udpx_listener_free(other));
+    other = NULL;
     /* A later version's structure, of which nothing new is used, is as good; otherwise it is not. */
     memset(&larger, 0, sizeof larger);
     OK(udpx_options_init(&larger.known, sizeof larger.known));
@@ -211,6 +247,8 @@ static void values(udpx_engine *engine, const char *ticket, const char *place)
     options.flags = 0x8000;
     REFUSED(udpx_engine_push_memory(engine, "x", 1, "n", ticket, &options, &transfer));
     OK(udpx_options_init(&options, sizeof options));
+    options.flags = UDPX_RECONNECT;
+    REFUSED(udpx_engine_push_memory(engine, "x", 1, "n", ticket, &options, &transfer));
     options.flags = UDPX_DETACH;
     REFUSED(udpx_engine_push_memory(engine, "x", 1, "n", ticket, &options, &transfer));
     OK(udpx_options_init(&options, sizeof options));
@@ -224,6 +262,7 @@ static void listening(udpx_engine *engine)
 {
     udpx_listener *listener = NULL;
     udpx_listen_options options;
+    udpx_peer peer;
 
     OK(udpx_listen_options_init(&options, sizeof options));
     REFUSED(udpx_engine_listen(engine, &options, &listener));
@@ -239,6 +278,24 @@ static void listening(udpx_engine *engine)
     options.address = "127.0.0.1";
     options.spool = "/no/such/directory";
     EXPECT(UDPX_STATUS_NO_SPACE, udpx_engine_listen(engine, &options, &listener));
+    OK(udpx_listen_options_init(&options, sizeof options));
+    options.directory = "/tmp";
+    options.flags = UDPX_LISTEN_WRITE;
+    options.on_start = begin;
+    REFUSED(udpx_engine_listen(engine, &options, &listener));
+    options.on_start = NULL;
+    options.peers_count = 1;
+    REFUSED(udpx_engine_listen(engine, &options, &listener));
+    options.peers_count = (size_t)-1;
+    memset(&peer, 0, sizeof peer);
+    options.peers = &peer;
+    REFUSED(udpx_engine_listen(engine, &options, &listener));
+    options.peers_count = 1;
+    REFUSED(udpx_engine_listen(engine, &options, &listener));
+    peer.size = sizeof peer;
+    REFUSED(udpx_engine_listen(engine, &options, &listener));
+    peer.name = "\xff";
+    REFUSED(udpx_engine_listen(engine, &options, &listener));
     assert(listener == NULL);
 }
 

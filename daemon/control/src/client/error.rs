@@ -87,6 +87,16 @@ fn listed(paths: &[PathBuf]) -> String {
 }
 
 impl ClientError {
+    /// The daemon is not there, but may come back: it has been stopped, or is just being started.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Refused(report) => report.code == code::TRY_AGAIN.0,
+            Self::NoDaemon { .. } | Self::Gone { .. } | Self::TimedOut { .. } | Self::Io { .. } => true,
+            _ => false,
+        }
+    }
+
     /// As what the daemon itself would say.
     #[must_use]
     pub fn report(&self) -> ErrorReport {

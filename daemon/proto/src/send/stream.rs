@@ -39,6 +39,8 @@ pub(crate) struct SendStream {
     pub(crate) stats: StreamStats,
     /// The end stands in STREAM_OPEN.
     end_in_open: bool,
+    /// No piece crosses from one block into the next.
+    blocks_apart: bool,
     end: Option<u64>,
     /// One past the last byte that can be read without blocking.
     available: u64,
@@ -69,6 +71,7 @@ impl SendStream {
             reset_code: 0,
             stats: StreamStats::default(),
             end_in_open: end.is_some(),
+            blocks_apart: end.is_none(),
             end,
             available: start,
             cursor: start,
@@ -199,10 +202,14 @@ impl SendStream {
         Some(self.cut(offset, len, false))
     }
 
-    /// How long a piece that begins there may be. Whoever does not know the end reads a pipe into blocks that lie apart
-    /// in memory, so no piece may cross from one into the next.
+    /// Its blocks lie apart in memory: from now on no piece crosses from one into the next.
+    pub(crate) fn keep_blocks_apart(&mut self) {
+        self.blocks_apart = true;
+    }
+
+    /// How long a piece that begins there may be. Whoever does not know the end reads a pipe into blocks.
     fn room_at(&self, offset: u64) -> u64 {
-        if self.end_in_open { u64::MAX } else { BLOCK - offset % BLOCK }
+        if self.blocks_apart { BLOCK - offset % BLOCK } else { u64::MAX }
     }
 
     fn cut(&self, offset: u64, len: u64, again: bool) -> Cut {
@@ -255,21 +262,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_piece_of_a_stream_without_an_end_crosses_a_block() {
-        let mut s = SendStream::new(StreamId(1), RequestId(1), 0, None, 1);
-        s.extend(2 * BLOCK + 5);
-        s.finish(2 * BLOCK + 5);
-        let mut pieces = vec![];
-        while let Some(cut) = s.next_chunk(600_000, u64::MAX) {
-            pieces.push((cut.chunk.offset, u64::from(cut.chunk.len)));
+    fn no_piece_crosses_blocks_that_lie_apart() {
+        let end = 2 * BLOCK + 5;
+        for known in [None, Some(end)] {
+            let mut s = SendStream::new(StreamId(1), RequestId(1), 0, known, 1);
+            s.keep_blocks_apart();
+            s.extend(end);
+            s.finish(end);
+            let mut pieces = vec![];
+            while let Some(cut) = s.next_chunk(600_000, u64::MAX) {
+                pieces.push((cut.chunk.offset, u64::from(cut.chunk.len)));
+            }
+            s.on_lost(BLOCK - 10, 20);
+            while let Some(cut) = s.next_chunk(600_000, 0) {
+                pieces.push((cut.chunk.offset, u64::from(cut.chunk.len)));
+            }
+            let (part, rest) = (600_000, BLOCK - 600_000);
+            let new = [(0, part), (part, rest), (BLOCK, part), (BLOCK + part, rest), (2 * BLOCK, 5)];
+            assert_eq!(pieces, [&new[..], &[(BLOCK - 10, 10), (BLOCK, 10)]].concat());
         }
-        s.on_lost(BLOCK - 10, 20);
-        while let Some(cut) = s.next_chunk(600_000, 0) {
-            pieces.push((cut.chunk.offset, u64::from(cut.chunk.len)));
-        }
-        let (part, rest) = (600_000, BLOCK - 600_000);
-        let new = [(0, part), (part, rest), (BLOCK, part), (BLOCK + part, rest), (2 * BLOCK, 5)];
-        assert_eq!(pieces, [&new[..], &[(BLOCK - 10, 10), (BLOCK, 10)]].concat());
     }
 
     #[test]

@@ -270,6 +270,14 @@ impl Session {
         self.send.streams.open(open.request, open.start, open.end, open.weight).ok_or(StreamLimit)
     }
 
+    /// The blocks of a stream that was just opened lie apart in memory: no chunk of it crosses a [`crate::BLOCK`] boundary,
+    /// as with a stream of unknown end.
+    pub fn keep_blocks_apart(&mut self, stream: StreamId) {
+        if let Some(stream) = self.send.streams.get_mut(stream) {
+            stream.keep_blocks_apart();
+        }
+    }
+
     /// Bytes of the stream below `available` can be read without blocking.
     pub fn extend_stream(&mut self, stream: StreamId, available: u64) {
         if let Some(stream) = self.send.streams.get_mut(stream) {

@@ -29,7 +29,7 @@ use super::Bell;
 use super::listing::Listing;
 use super::part::{Finish, IfExists, Part, Place};
 use super::path::RelPath;
-use super::source::{Source, SourceError};
+use super::source::{Loading, Source, SourceError};
 use super::vault::{PartSpec, Vault, VaultError};
 
 /// Calls of one engine without an answer.
@@ -150,7 +150,7 @@ impl LentVault {
 }
 
 impl Vault for LentVault {
-    fn open_source(&self, path: &RelPath) -> Result<Source, SourceError> {
+    fn open_source(&self, path: &RelPath, _: Loading) -> Result<Source, SourceError> {
         Err(SourceError::Unreadable(self.base.join(path.as_path())))
     }
 

@@ -9,8 +9,8 @@ mod slab;
 mod thread;
 
 pub use self::inlet::{Feed, Fill, Inlet, Line, is_stream};
-pub use self::outlet::{Outlet, PipePart, PipeVault};
-pub use self::slab::{Slab, Slabs};
+pub use self::outlet::{Outlet, PipePart, PipeVault, Sink, SinkRef};
+pub use self::slab::{Slab, SlabPool, Slabs};
 
 /// Pipes of this process that are read or written at once: each has a thread.
 pub const PIPES_MAX: usize = 64;

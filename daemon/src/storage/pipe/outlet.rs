@@ -4,12 +4,16 @@
 //! each POLLOUT: so much always fits then, and a reader that stands still is waited for where the thread can be
 //! stopped. What was written cannot be taken back, so an outlet serves one part that came so far; another one is
 //! refused once a byte was written.
+//!
+//! Instead of a pipe it may be a [`Sink`]: code of this process that is handed the blocks as they lie in staging memory.
+//! It may take its time too, and what it does not take pushes back on the sender in the same way.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -22,20 +26,56 @@ use crate::storage::digest::Subtrees;
 use crate::storage::listing::Listing;
 use crate::storage::part::{Finish, Part};
 use crate::storage::path::RelPath;
-use crate::storage::source::{Source, SourceError};
+use crate::storage::source::{Loading, Source, SourceError};
 use crate::storage::vault::{PartSpec, Vault, VaultError};
 use crate::storage::writers::{WriteJob, WriteReply, Written};
 use crate::storage::{BLOCK, Bell, Refused};
 
-/// A descriptor that takes bytes in their order.
+/// Code that takes bytes in their order, on a thread that is not the engine's.
+pub trait Sink: Send + Sync {
+    /// A file begins, of so many bytes if that is known. False declines it. What was taken of a file that did not come
+    /// to its end is void.
+    fn begin(&self, path: &Path, size: Option<u64>) -> bool;
+    /// Whether a file may begin after another, or the same once more. If not there is one, once.
+    fn begins_again(&self) -> bool;
+    /// The next bytes; false leaves the rest.
+    fn take(&self, bytes: &[u8]) -> bool;
+}
+
+/// A sink that is shared; two are equal if they are the same.
+#[derive(Clone)]
+pub struct SinkRef(pub Arc<dyn Sink>);
+
+impl PartialEq for SinkRef {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for SinkRef {}
+
+impl std::fmt::Debug for SinkRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SinkRef")
+    }
+}
+
+/// What takes bytes in their order.
 pub struct Outlet {
     name: PathBuf,
-    file: Arc<File>,
-    /// A regular file always takes everything.
-    is_file: bool,
+    mouth: Mouth,
     written: AtomicU64,
     /// A part has it.
     busy: AtomicBool,
+}
+
+enum Mouth {
+    /// A descriptor. A regular file always takes everything.
+    File {
+        file: Arc<File>,
+        is_file: bool,
+    },
+    Sink(Arc<dyn Sink>),
 }
 
 /// A part whose bytes go to an outlet.
@@ -44,6 +84,7 @@ pub struct PipePart {
     wake: Arc<Wake>,
     /// To its thread, once that runs.
     jobs: OnceLock<Sender<PipeJob>>,
+    thread: OnceLock<JoinHandle<()>>,
 }
 
 /// A block for the thread. It does not keep the part alive: dropping the part is what stops the thread.
@@ -62,13 +103,18 @@ impl Outlet {
     pub fn new(file: Arc<File>, name: &Path) -> Result<Self, VaultError> {
         let found = classify(&*file).map_err(|error| VaultError::at(name, "examined", error))?;
         found.check_output().map_err(|error| VaultError::Handed { path: name.into(), error })?;
-        Ok(Self {
-            name: name.into(),
-            file,
-            is_file: found.kind == DescriptorKind::File,
-            written: AtomicU64::new(0),
-            busy: AtomicBool::new(false),
-        })
+        let is_file = found.kind == DescriptorKind::File;
+        Ok(Self::of(name, Mouth::File { file, is_file }))
+    }
+
+    /// Code of this process; `name` is for messages.
+    pub fn sink(SinkRef(sink): SinkRef, name: &Path) -> Self {
+        Self::of(name, Mouth::Sink(sink))
+    }
+
+    fn of(name: &Path, mouth: Mouth) -> Self {
+        let (written, busy) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { name: name.into(), mouth, written, busy }
     }
 
     /// Its name, for messages.
@@ -76,8 +122,8 @@ impl Outlet {
         &self.name
     }
 
-    /// A part that has it alone.
-    fn part(self: &Arc<Self>) -> Result<PipePart, VaultError> {
+    /// A part that has it alone, for a file that is called so.
+    fn part(self: &Arc<Self>, path: &Path, size: Option<u64>) -> Result<PipePart, VaultError> {
         let end = Instant::now() + HANDOVER;
         while self.busy.swap(true, Ordering::AcqRel) {
             if Instant::now() >= end {
@@ -85,19 +131,26 @@ impl Outlet {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        let wake = Wake::new().map_err(|error| VaultError::at(&self.name, "prepared", error));
+        let wake = self
+            .begin(path, size)
+            .and_then(|()| Wake::new().map_err(|error| VaultError::at(&self.name, "prepared", error)));
+        let wake = wake.inspect_err(|_| self.busy.store(false, Ordering::Release))?;
+        let (jobs, thread) = (OnceLock::new(), OnceLock::new());
+        Ok(PipePart { outlet: self.clone(), wake: Arc::new(wake), jobs, thread })
+    }
+
+    fn begin(&self, path: &Path, size: Option<u64>) -> Result<(), VaultError> {
         let written = self.written.load(Ordering::Acquire);
-        let wake = if written > 0 {
-            Err(VaultError::Begun { path: self.name.clone(), bytes: written })
-        } else {
-            wake
-        };
-        match wake {
-            Ok(wake) => Ok(PipePart { outlet: self.clone(), wake: Arc::new(wake), jobs: OnceLock::new() }),
-            Err(error) => {
-                self.busy.store(false, Ordering::Release);
-                Err(error)
+        match &self.mouth {
+            Mouth::Sink(sink) if written == 0 || sink.begins_again() => {
+                self.written.store(0, Ordering::Release);
+                match sink.begin(path, size) {
+                    true => Ok(()),
+                    false => Err(VaultError::Declined(self.name.clone())),
+                }
             }
+            _ if written > 0 => Err(VaultError::Begun { path: self.name.clone(), bytes: written }),
+            _ => Ok(()),
         }
     }
 
@@ -127,7 +180,8 @@ impl PipePart {
             writer.run(&jobs, &replies, &bell);
             drop(slot);
         });
-        spawned.map_err(|error| VaultError::at(&self.outlet.name, "prepared", error))?;
+        let thread = spawned.map_err(|error| VaultError::at(&self.outlet.name, "prepared", error))?;
+        let _ = self.thread.set(thread);
         // It is started once; another sender would end the thread that it belongs to.
         let _ = self.jobs.set(sender);
         Ok(())
@@ -154,11 +208,8 @@ impl PipePart {
 
     /// Everything is written: what can be synced is.
     pub(crate) fn commit(&self) -> Result<PathBuf, VaultError> {
-        if self.outlet.is_file {
-            self.outlet
-                .file
-                .sync_all()
-                .map_err(|error| VaultError::at(&self.outlet.name, "synced", error))?;
+        if let Mouth::File { file, is_file: true } = &self.outlet.mouth {
+            file.sync_all().map_err(|error| VaultError::at(&self.outlet.name, "synced", error))?;
         }
         Ok(self.outlet.name.clone())
     }
@@ -172,8 +223,15 @@ impl PipePart {
 impl Drop for PipePart {
     fn drop(&mut self) {
         self.wake.stop();
-        if self.jobs.get().is_none() {
+        if self.jobs.take().is_none() {
             self.outlet.busy.store(false, Ordering::Release);
+        }
+        // Whoever gave a sink may want to be sure that nothing calls it any more. A pipe is not waited for: what it
+        // leads to may hang.
+        if let (Mouth::Sink(_), Some(thread)) = (&self.outlet.mouth, self.thread.take())
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of a sink had panicked");
         }
     }
 }
@@ -215,16 +273,20 @@ impl Writer {
         if self.failed || at != block_index.saturating_mul(BLOCK) {
             return Err(VaultError::Poisoned(self.outlet.name.clone()));
         }
-        let piece_max = if self.outlet.is_file { bytes.len() } else { libc::PIPE_BUF };
+        let (file, is_file) = match &self.outlet.mouth {
+            Mouth::File { file, is_file } => (file, *is_file),
+            Mouth::Sink(sink) => return self.hand_over(&**sink, bytes),
+        };
+        let piece_max = if is_file { bytes.len() } else { libc::PIPE_BUF };
         while !bytes.is_empty() {
-            let ready = self.wake.wait(&self.outlet.file, For::Writing);
+            let ready = self.wake.wait(file, For::Writing);
             if self.wake.is_stopped() {
                 return Err(VaultError::Poisoned(self.outlet.name.clone()));
             }
             if !ready.map_err(|error| self.outlet.failed(error))? {
                 continue;
             }
-            match (&*self.outlet.file).write(&bytes[..bytes.len().min(piece_max)]) {
+            match (&**file).write(&bytes[..bytes.len().min(piece_max)]) {
                 Ok(0) => return Err(self.outlet.failed(io::ErrorKind::WriteZero.into())),
                 Ok(written) => {
                     bytes = &bytes[written..];
@@ -236,6 +298,20 @@ impl Writer {
             }
         }
         Ok(())
+    }
+}
+
+impl Writer {
+    fn hand_over(&self, sink: &dyn Sink, bytes: &[u8]) -> Result<(), VaultError> {
+        if self.wake.is_stopped() {
+            return Err(VaultError::Poisoned(self.outlet.name.clone()));
+        }
+        // Even if it is declined: there may be no telling what was done with it.
+        self.outlet.written.fetch_add(bytes.len() as u64, Ordering::AcqRel);
+        match sink.take(bytes) {
+            true => Ok(()),
+            false => Err(VaultError::Declined(self.outlet.name.clone())),
+        }
     }
 }
 
@@ -252,12 +328,12 @@ impl PipeVault {
 }
 
 impl Vault for PipeVault {
-    fn open_source(&self, path: &RelPath) -> Result<Source, SourceError> {
+    fn open_source(&self, path: &RelPath, _: Loading) -> Result<Source, SourceError> {
         Err(SourceError::NotFound(path.as_path().into()))
     }
 
-    fn create_part(&self, _: &RelPath, spec: PartSpec) -> Result<Part, VaultError> {
-        Ok(Part::pipe(self.outlet.part()?, spec.size))
+    fn create_part(&self, path: &RelPath, spec: PartSpec) -> Result<Part, VaultError> {
+        Ok(Part::pipe(self.outlet.part(path.as_path(), spec.size)?, spec.size))
     }
 
     fn commit(&self, part: &Part, finish: Finish) -> Result<PathBuf, VaultError> {

@@ -11,6 +11,9 @@
 //! 3. Size, modification and change time are compared with those at open, every 64 MiB and at the end
 //!    ([`Source::verify_unchanged`]).
 //!
+//! Where a mapping will not do ([`Loading::Read`]) blocks are read into slabs instead, ahead of the sending cursor, and
+//! kept until the peer has them: what is sent is then what was hashed, whatever becomes of the file.
+//!
 //! A source once marked stays so: [`Source::slice`] gives nothing any more.
 
 mod generated;
@@ -34,6 +37,7 @@ pub use self::sigbus::{ThreadGuard, guard_thread};
 use self::generated::Pattern;
 use self::sigbus::Registration;
 use super::digest::Subtrees;
+use super::pipe::Slab;
 
 /// Why a source could not be opened or can no longer be used.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +138,16 @@ pub enum Change {
     Faulted,
 }
 
+/// How the bytes of files come into memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loading {
+    /// By mapping them: the fastest way. It takes a handler for SIGBUS in this process.
+    #[default]
+    Mapped,
+    /// By reading them, block by block, shortly before they are sent: for a process whose signals are not ours.
+    Read,
+}
+
 /// The bytes of one file, or a generated pattern.
 pub struct Source {
     path: PathBuf,
@@ -149,7 +163,7 @@ enum Backing {
 struct Mapped {
     /// Before the mapping, so that it is dropped first: the handler must forget memory before it is unmapped.
     registration: Option<Registration>,
-    /// None for an empty file, which can't be mapped.
+    /// None for an empty file, which can't be mapped, and for one that is read.
     map: Option<Mmap>,
     file: File,
     stamp: Stamp,
@@ -191,14 +205,24 @@ impl Stamp {
 impl Source {
     /// Opens and maps the regular file `path`.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
+        Self::open_to(path, Loading::Mapped)
+    }
+
+    /// Opens the regular file `path`.
+    pub fn open_to(path: &Path, loading: Loading) -> Result<Self, SourceError> {
         // O_NONBLOCK: opening a FIFO that nobody writes to must not hang before we see that it is one.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-        Self::from_file(file.map_err(|error| SourceError::at_open(path, error))?, path)
+        Self::load(file.map_err(|error| SourceError::at_open(path, error))?, path, loading)
     }
 
     /// Maps a file that is open for reading already; `path` is for messages only.
     pub fn from_file(file: File, path: &Path) -> Result<Self, SourceError> {
+        Self::load(file, path, Loading::Mapped)
+    }
+
+    /// Takes a file that is open for reading already; `path` is for messages only.
+    pub fn load(file: File, path: &Path, loading: Loading) -> Result<Self, SourceError> {
         let failed = |action| move |error| SourceError::Io { path: path.into(), action, error };
         let metadata = file.metadata().map_err(failed("examined"))?;
         if metadata.is_dir() {
@@ -211,12 +235,14 @@ impl Source {
         let too_large = || SourceError::TooLarge { path: path.into(), size };
         let subtrees = Subtrees::of(size).ok_or_else(too_large)?;
         let len = usize::try_from(size).map_err(|_| too_large())?;
+        // Memory that can't shrink raises no SIGBUS: a process that sends nothing else needs no handler.
+        let is_memory = cannot_shrink(&file);
         let (map, registration) = match len {
             0 => (None, None),
+            _ if loading == Loading::Read && !is_memory => (None, None),
             _ => {
                 let map = map_file(&file, len).map_err(failed("mapped into memory"))?;
-                // Memory that can't shrink raises no SIGBUS: a process that sends nothing else needs no handler.
-                let registration = match cannot_shrink(&file) {
+                let registration = match is_memory {
                     true => None,
                     false => Some(Registration::new(&map).map_err(failed("guarded against truncation"))?),
                 };
@@ -251,6 +277,33 @@ impl Source {
         self.subtrees
     }
 
+    /// Whether [`Source::slice`] has its bytes. Otherwise [`Source::read_block`] is the way to them.
+    pub fn is_in_memory(&self) -> bool {
+        match &self.backing {
+            Backing::File(mapped) => mapped.map.is_some() || self.size() == 0,
+            Backing::Generated(_) => true,
+        }
+    }
+
+    /// Reads a block into `slab`, which has room for just that, and hashes it.
+    pub fn read_block(&self, block: u64, slab: &mut Slab) -> Result<(), SourceError> {
+        let Backing::File(mapped) = &self.backing else {
+            return Err(self.mark_changed());
+        };
+        let start = self.subtrees.range(block).start;
+        slab.fill(|room| {
+            match mapped.file.read_exact_at(room, start) {
+                Ok(()) => {}
+                // It is shorter than it was.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(self.mark_changed()),
+                Err(error) => {
+                    return Err(SourceError::Io { path: self.path.clone(), action: "read", error });
+                }
+            }
+            self.subtrees.cv(block, room).ok_or_else(|| self.mark_changed())
+        })
+    }
+
     /// The name it was opened under.
     pub fn path(&self) -> &Path {
         &self.path
@@ -276,7 +329,7 @@ impl Source {
         }
         match &self.backing {
             Backing::Generated(pattern) => pattern.slice(offset, len),
-            Backing::File(Mapped { map: None, .. }) => Some(&[]),
+            Backing::File(Mapped { map: None, .. }) => (self.size() == 0).then_some(&[]),
             Backing::File(Mapped { map: Some(map), .. }) => map.get(offset as usize..end as usize),
         }
     }

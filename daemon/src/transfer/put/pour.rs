@@ -92,6 +92,9 @@ impl Put {
 
     /// Gives up the blocks that the peer has.
     pub(super) fn release(&mut self, cx: &mut PutCx<'_>) {
+        if self.copied().is_some() {
+            return self.release_copies(cx);
+        }
         let Some((feed, stripe)) = self.feed.as_mut().zip(self.stripes.first()) else { return };
         let Some(stream) = stripe.stream else { return };
         if let Some(settled) = cx.streams.settled(stream) {
