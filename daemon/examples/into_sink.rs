@@ -33,7 +33,7 @@ impl Sink for Count {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mebibytes: u64 = std::env::args().nth(1).ok_or("into_sink MEBIBYTES")?.parse()?;
-    let data: Vec<u8> = (0..mebibytes << 20).map(|at| (at * 31 ^ at >> 9) as u8).collect();
+    let data: Vec<u8> = (0..mebibytes << 20).map(|at| ((at * 31) ^ (at >> 9)) as u8).collect();
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut file = std::fs::File::from(memfd_create(c"rate", flags)?);
     file.write_all(&data)?;

@@ -21,7 +21,8 @@ use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::fstatat;
 
-use super::fileops::{FileOps, NO_LINKS, open_beneath};
+use super::beneath::{NO_LINKS, open_beneath};
+use super::fileops::FileOps;
 use super::listing::{EntryKind, kind_of};
 use super::path::is_part_name;
 use super::vault::VaultError;
