@@ -131,3 +131,26 @@ proptest! {
         no_nonce_twice(seed, lanes, packets, loss, first);
     }
 }
+
+#[test]
+fn a_key_that_has_met_too_many_forgeries_ends_its_session() {
+    let mut config = over(lossy(50_000_000, 30, 0.0), 21);
+    config.null_cipher = false;
+    config.session.epoch_limits = Some(EpochLimits { forgeries: 100, ..epochs_of(1 << 23) });
+    let mut pair = Pair::new(&config);
+    let packets = capture(&mut pair);
+    pair.send_file(Side::A, 1, (0, 64 * MIB), 1);
+    pair.run_until(Duration::from_millis(500), |_| false);
+    let newest = packets.borrow().iter().rev().find(|p| p.from == Side::A).cloned();
+    let good = newest.expect("a transfer is under way").bytes;
+    for n in 0..100 {
+        assert!(pair.b.session.is_open(), "after {n}");
+        let mut forged = good.clone();
+        *forged.last_mut().expect("a tag") ^= 1 + n;
+        let how = udpx_proto::Arrival::default();
+        let result = pair.b.session.handle_datagram(pair.now, &how, &forged, &mut pair.b.sink);
+        assert!(result.is_err());
+    }
+    let done = pair.run_until(Duration::from_secs(5), |p| !p.a.session.is_open() && !p.b.session.is_open());
+    assert!(done, "nobody minds");
+}

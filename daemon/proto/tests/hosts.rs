@@ -63,11 +63,34 @@ fn a_transfer_goes_on_within_two_seconds_and_two_round_trips_of_a_restart_of_eit
                 })
             });
             let took = hosts.now.saturating_since(restarted);
+            println!("{side:?} restarted, loss {loss}: a MiB more after {took:?}");
             assert!(goes_on, "{side:?}, seed {seed}");
             // A MiB at 50 Mbit/s takes 170 ms, and a rate has to be found.
             let most = Duration::from_secs(2) + 2 * RTT;
             assert!(took <= most, "{side:?}, seed {seed}, loss {loss}: {took:?}");
         }
+    }
+}
+
+/// Whoever only receives has nothing to send that could find out.
+#[test]
+fn a_file_that_is_fetched_goes_on_when_its_sender_was_restarted() {
+    for (seed, loss) in [(11, 0.0), (12, 0.05), (13, 0.05)] {
+        let mut hosts = hosts(loss, seed);
+        hosts.host(Side::B).serves = Some((1, 64 * MIB));
+        assert!(meet(&mut hosts, Duration::from_secs(30)));
+        hosts.run_until(Duration::from_secs(1), |_| false);
+        assert!(hosts.host(Side::A).received() > MIB, "seed {seed}");
+        hosts.restart(Side::B);
+        let restarted = hosts.now;
+        let goes_on = hosts.run_until(Duration::from_secs(20), |h| {
+            let host = &h.hosts[Side::A as usize];
+            host.opened > 1
+                && host.ends.last().is_some_and(|end| end.session.stats().unique_bytes_received > MIB)
+        });
+        let took = hosts.now.saturating_since(restarted);
+        println!("the sender restarted, loss {loss}: a MiB more after {took:?}");
+        assert!(goes_on && took <= Duration::from_secs(2) + 2 * RTT, "seed {seed}: {took:?}");
     }
 }
 

@@ -310,7 +310,7 @@ impl Driver {
             Event::RekeyDue => self.session.rekey(cx.identity, cx.random),
             Event::RekeyAsked => self.session.answer_rekey(cx.now, cx.identity, cx.random),
             Event::Moved { to, .. } => {
-                tracing::info!(from = %self.address, %to, "a peer has moved");
+                tracing::debug!(from = %self.address, %to, "a peer has moved");
                 self.address = to;
             }
             // Further lanes are neither offered nor taken here.

@@ -13,8 +13,9 @@ use crate::handshake::{
     Accept, Acceptor, AcceptorConfig, Credential, Established, Incoming, Initiator, InitiatorConfig,
     Progress, PublicKey, StaticSecret, UnknownSession, is_hello,
 };
+use crate::keys::Role;
 use crate::wire::header::{Header, Kind};
-use crate::{Arrival, LaneId, OpenStream, Params, Plan, RequestId, Session, SessionConfig, Time};
+use crate::{Arrival, LaneId, OpenStream, Params, Plan, RequestId, Session, SessionConfig, StreamId, Time};
 
 /// A session that was heard of more recently is not doubted when somebody says that its peer does not know it.
 pub const DOUBT: Duration = Duration::from_millis(500);
@@ -30,6 +31,8 @@ pub struct Host {
     pub ends: Vec<End>,
     /// A file that is to be sent in each session that this host opens: its number and length.
     pub job: Option<(u64, u64)>,
+    /// One that it sends in each session that is opened to it, as if it had been asked for.
+    pub serves: Option<(u64, u64)>,
     /// Handshakes that it has finished as their initiator.
     pub opened: u64,
     out: VecDeque<Vec<u8>>,
@@ -68,7 +71,7 @@ impl Host {
         let accept = AcceptorConfig { local: secret.clone(), params: params(config), cookie_threshold: 64 };
         let acceptor = Acceptor::new(accept, now, &mut rng).with_null_cipher();
         let (ends, out) = (Vec::new(), VecDeque::new());
-        Self { secret, acceptor, rng, opening: None, ends, job: None, opened: 0, out }
+        Self { secret, acceptor, rng, opening: None, ends, job: None, serves: None, opened: 0, out }
     }
 
     fn lane(&mut self) -> LaneId {
@@ -123,7 +126,8 @@ impl Hosts {
         let (now, config) = (self.now, self.config);
         let host = self.host(side);
         let rng = SimRandom(SimRng::new(host.rng.0.next_u64()));
-        *host = Host { job: host.job, ..Host::new(host.secret.clone(), &config, now, rng) };
+        let (job, serves) = (host.job, host.serves);
+        *host = Host { job, serves, ..Host::new(host.secret.clone(), &config, now, rng) };
     }
 
     /// A host begins to open a session.
@@ -195,6 +199,26 @@ impl Hosts {
             let unwritten = core::mem::take(&mut end.sink.unwritten);
             end.session.bytes_written(unwritten);
             drain_events(end, now);
+        }
+        self.serve(side);
+    }
+
+    /// Begins to send what is wanted in sessions that were opened to a host.
+    fn serve(&mut self, side: Side) {
+        let host = self.host(side);
+        let Some((file, len)) = host.serves else { return };
+        let mut begun = None;
+        for end in &mut host.ends {
+            let session = &end.session;
+            let ours = session.role() == Role::Responder && session.is_confirmed() && session.is_open();
+            if ours && end.files.is_empty() {
+                begun = Some(begin(end, file, len));
+            }
+        }
+        if let Some(stream) = begun {
+            for theirs in &mut self.host(side.other()).ends {
+                theirs.sink.files.insert(stream, file);
+            }
         }
     }
 
@@ -283,13 +307,10 @@ impl Hosts {
         let host = self.host(side);
         host.opening = None;
         host.opened += 1;
-        host.ends.retain(|end| end.session.role() != crate::keys::Role::Initiator);
+        host.ends.retain(|end| end.session.role() != Role::Initiator);
         let mut end = End::new(Session::new(config, established, now), host.secret.clone());
         if let Some((file, len)) = host.job {
-            let open = OpenStream { request: RequestId(file), start: 0, end: Some(len), weight: 1 };
-            let stream = end.session.open_stream(open).expect("the first stream");
-            end.session.extend_stream(stream, len);
-            end.files.insert(stream, file);
+            let stream = begin(&mut end, file, len);
             host.ends.push(end);
             for theirs in &mut self.host(side.other()).ends {
                 theirs.sink.files.insert(stream, file);
@@ -298,4 +319,13 @@ impl Hosts {
         }
         host.ends.push(end);
     }
+}
+
+/// Sends a file in a session.
+fn begin(end: &mut End, file: u64, len: u64) -> StreamId {
+    let open = OpenStream { request: RequestId(file), start: 0, end: Some(len), weight: 1 };
+    let stream = end.session.open_stream(open).expect("the first stream");
+    end.session.extend_stream(stream, len);
+    end.files.insert(stream, file);
+    stream
 }
