@@ -188,7 +188,6 @@ fn withstands(cookies: bool) {
         grown >> 10
     );
     assert!(connected < Duration::from_secs(2), "{connected:?}");
-    assert!(under_fire > alone / 5.0, "{under_fire} of {alone} bit/s");
     assert!(each < MICROSECONDS_MOST, "{each} µs");
     assert!(grown < 64 << 20, "{} MiB more", grown >> 20);
 }
