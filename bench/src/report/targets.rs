@@ -1,4 +1,7 @@
 //! What we want to reach, and whether a result does: ratios of medians within one run.
+//!
+//! On a busy machine the scheduler gives a row with four threads more than a row with one, whatever either of them needs. So
+//! rates are judged only where the load average was no higher than the number of CPUs; CPU time, memory and wake-ups always.
 
 use super::document::cpu;
 use crate::compare::{
@@ -10,7 +13,7 @@ pub(super) struct Target {
     pub(super) about: &'static str,
     pub(super) wanted: String,
     pub(super) measured: String,
-    pub(super) verdict: &'static str,
+    pub(super) verdict: String,
 }
 
 /// The paths of a grid, in its order.
@@ -20,8 +23,10 @@ const JUMBO: usize = 2;
 
 pub(super) fn all(results: &Results) -> Vec<Target> {
     let at = |path: usize| results.paths.get(path);
+    let cpus = results.machine.cpus;
     let to = |about, path, figure: (&str, &str), reference, least| {
-        at_least(about, least, at(path).and_then(|path| Some(bps(path, figure)? / bps(path, reference)?)))
+        let ratio = at(path).and_then(|path| Some(bps(path, figure)? / bps(path, reference)?));
+        at_least(about, least, ratio).unless_busy(at(path), cpus)
     };
     let sealed = ("udpx-sealed", "digest");
     let plain = ("udpx-plain", "digest");
@@ -48,7 +53,9 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
         to("sealed, memory to memory / quinn", VETH, sealed, ("quinn", "1 connection"), 2.5),
         to("plain, memory to memory / one TCP stream", VETH, plain, ("tcp", "no digest"), 2.0),
         to("plain, memory to memory / iovec pump", VETH, plain, ("iovec-pump", "digest"), 0.6),
-        at_least("sealed, MTU 9000 / MTU 1500", 1.5, jumbo()),
+        at_least("sealed, MTU 9000 / MTU 1500", 1.5, jumbo())
+            .unless_busy(at(VETH), cpus)
+            .unless_busy(at(JUMBO), cpus),
         to("file to file / cp, floor", VETH, file, ("cp", "command"), 0.6),
         to("file to file / cp, goal", VETH, file, ("cp", "command"), 0.75),
         to("file to file / rsync daemon", VETH, file, ("rsync", "command"), 1.8),
@@ -61,6 +68,21 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
         at_most("wake-ups a second at 1 Gbit/s, of one end", 3000.0, "", wakeups()),
         at_most("anonymous and shared memory of one end", 256.0, " MiB", memory()),
     ]
+}
+
+impl Target {
+    /// The same without a verdict, if others had the machine while this path was measured.
+    fn unless_busy(self, path: Option<&Comparison>, cpus: usize) -> Target {
+        let load = |path: &Comparison| {
+            path.circumstances.load_at_start.split_whitespace().next()?.parse::<f64>().ok()
+        };
+        match path.and_then(load) {
+            Some(load) if load > cpus as f64 && !self.verdict.is_empty() => {
+                Target { verdict: format!("not judged: load {load:.0}"), ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 fn has_file(line: &Line) -> bool {
@@ -84,15 +106,12 @@ fn at_most(about: &'static str, most: f64, unit: &str, measured: Option<f64>) ->
     Target { about, wanted, measured, verdict }
 }
 
-fn told(
-    measured: Option<f64>,
-    digits: usize,
-    unit: &str,
-    good: impl Fn(f64) -> bool,
-) -> (String, &'static str) {
+fn told(measured: Option<f64>, digits: usize, unit: &str, good: impl Fn(f64) -> bool) -> (String, String) {
     match measured {
-        None => ("not measured".into(), ""),
-        Some(value) => (format!("{value:.digits$}{unit}"), if good(value) { "met" } else { "**missed**" }),
+        None => ("not measured".into(), String::new()),
+        Some(value) => {
+            (format!("{value:.digits$}{unit}"), if good(value) { "met".into() } else { "**missed**".into() })
+        }
     }
 }
 
@@ -106,5 +125,18 @@ mod tests {
         assert_eq!(verdicts, ["met", "**missed**", ""]);
         assert_eq!(at_most("", 256.0, " MiB", Some(255.6)).measured, "256 MiB");
         assert_eq!(at_most("", 1.4, "", Some(1.41)).verdict, "**missed**");
+    }
+
+    #[test]
+    fn rates_of_a_busy_machine_are_not_judged() {
+        let path = |load: &str| {
+            let circumstances = serde_json::json!({
+                "path": "p", "size": 1, "rounds": 1, "load_at_start": load, "load_at_end": "", "notes": [], "rows": [],
+            });
+            serde_json::from_value::<Comparison>(circumstances).unwrap()
+        };
+        let verdict = |load: &str| at_least("", 0.9, Some(1.0)).unless_busy(Some(&path(load)), 2).verdict;
+        assert_eq!((verdict("1.9 5 5"), verdict("12.38 1 1")), ("met".into(), "not judged: load 12".into()));
+        assert_eq!(at_least("", 0.9, None).unless_busy(Some(&path("9")), 2).verdict, "");
     }
 }
