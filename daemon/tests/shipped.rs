@@ -87,6 +87,7 @@ fn the_shipped_configuration_has_every_setting_with_its_default() {
         listen: of_examples.listen,
         peers: of_examples.peers,
         roots: of_examples.roots,
+        quotas: of_examples.quotas,
         state: of_examples.state,
         ..Config::default()
     };

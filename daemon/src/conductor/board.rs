@@ -408,7 +408,7 @@ mod tests {
             reread_bytes: 0,
             rows: Vec::new(),
         };
-        DaemonEvent::Received { peer: "alice".into(), user: "carol".into(), file }
+        DaemonEvent::Received { peer: "alice".into(), user: String::new(), file }
     }
 
     #[test]

@@ -84,8 +84,7 @@ fn table(peer: &Peer) -> String {
     let _ = writeln!(text, "write = {write}\nread = {read}\nlist = {list}");
     for (root, rights) in &peer.roots {
         // Whoever edits the file may have called one what no root can be called.
-        let root =
-            if is_root_name(root) { root.clone() } else { toml::Value::String(root.clone()).to_string() };
+        let root = if is_root_name(root) { root.clone() } else { quoted(root) };
         let _ = writeln!(text, "roots.{root} = {:?}", rights.words());
     }
     if let Some(inbox) = &peer.inbox {
@@ -99,6 +98,16 @@ fn table(peer: &Peer) -> String {
         let _ = writeln!(text, "rate = \"{rate} bit/s\"");
     }
     text
+}
+
+/// A key of TOML that is no bare one.
+fn quoted(key: &str) -> String {
+    let letter = |letter: char| match letter {
+        '"' | '\\' => format!("\\{letter}"),
+        letter if letter.is_control() => format!("\\u{:04x}", u32::from(letter)),
+        letter => letter.to_string(),
+    };
+    format!("\"{}\"", key.chars().map(letter).collect::<String>())
 }
 
 /// Whether what [`edited`] writes is read as what was wanted: for fuzzing, with a text that means `peers`.
