@@ -15,11 +15,11 @@ cp "$udpxctl" "$top/bin/udpxctl"
 declare -A holder daemon
 trap 'kill "${daemon[@]}" "${holder[@]}" 2>/dev/null || true; wait; rm -rf "$top"' EXIT
 
-# Runs a command on a machine as root, as its own user would see it.
+# Runs a command on a machine as root, as its own user would see it; with become=exec in place of this shell.
 on() {
     local name=$1
     shift
-    nsenter -t "${holder[$name]}" -n -m -u -- env -i PATH="$top/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/root NO_COLOR=1 "$@"
+    ${become:-} nsenter -t "${holder[$name]}" -n -m -u -- env -i PATH="$top/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/root NO_COLOR=1 "$@"
 }
 
 # The same as one of its users.
@@ -61,7 +61,7 @@ USERS
 start() {
     local name=$1
     : >"$top/$name/udpxd.toml"
-    as "$name" udpx udpxd run --config "$top/$name/udpxd.toml" 2>"$top/$name/log" &
+    become=exec as "$name" udpx udpxd run --config "$top/$name/udpxd.toml" 2>"$top/$name/log" &
     daemon[$name]=$!
     for _ in $(seq 500); do
         grep -q 'control socket' "$top/$name/log" && return
