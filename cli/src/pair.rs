@@ -20,7 +20,7 @@ use crate::join::{self, Ticketed};
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct PairArgs {
-    /// The other machine, as ssh finds it: [USER@]HOST
+    /// The other machine, as ssh finds it: HOST or USER@HOST
     host: String,
     /// The root there that the rights are for [default: this machine's own directory in the inbox there]
     #[arg(long, value_name = "ROOT")]
