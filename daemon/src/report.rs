@@ -265,7 +265,7 @@ impl SessionCounters {
             packets: stats.sent_packets,
             frames: stats.sent_frames,
             wire_bytes: stats.sent_bytes,
-            payload_bytes: stats.unique_bytes_sent + stats.retransmitted_bytes,
+            payload_bytes: stats.unique_bytes_sent + stats.retransmitted_bytes + stats.copied_bytes,
             retransmitted: stats.retransmitted_packets,
             retransmitted_bytes: stats.retransmitted_bytes,
             ..Row::default()

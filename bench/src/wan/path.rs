@@ -172,7 +172,8 @@ pub(super) fn look(crowd: &mut Crowd, flow: usize) -> Seen {
         let stats = end.session.stats();
         seen.sent = stats.sent_bytes as f64;
         seen.sent_packets = stats.sent_packets as f64;
-        seen.payload_sent = (stats.unique_bytes_sent + stats.retransmitted_bytes) as f64;
+        let again = stats.retransmitted_bytes + stats.copied_bytes;
+        seen.payload_sent = (stats.unique_bytes_sent + again) as f64;
         seen.pacing = stats.pacing_bps;
         seen.in_flight = stats.in_flight as f64;
         seen.window = stats.window as f64;

@@ -8,9 +8,9 @@ use crate::limits::PACKETS_TRACKED_MIN;
 use crate::path::Path;
 use crate::recv::numbers::Numbers;
 use crate::send::loss::LossDetector;
-use crate::send::mtu::Mtu;
+use crate::send::mtu::{Mtu, Withheld};
 use crate::send::rtt::Rtt;
-use crate::send::sent_ring::SentRing;
+use crate::send::sent_ring::{Carried, SentRing};
 use crate::time::Time;
 
 /// A lane of a session.
@@ -27,15 +27,22 @@ pub(crate) struct Lane {
     pub(crate) rtt: Rtt,
     pub(crate) loss: LossDetector,
     pub(crate) mtu: Mtu,
+    pub(crate) withheld: Withheld,
     pub(crate) numbers: Numbers,
     /// Bytes of packets that want an answer and have none.
     pub(crate) in_flight: u64,
     /// When the last such packet was sent.
     pub(crate) last_eliciting: Time,
+    /// The first packet behind the newest acknowledged one that wants an answer, and when it was sent.
+    pub(crate) awaited: Option<(u64, Time)>,
+    /// Its number, if the silence about it was found remarkable already.
+    pub(crate) hushed: Option<u64>,
     /// Probe time-outs since something was acknowledged.
     pub(crate) pto_count: u32,
     /// A probe is to be sent now.
     pub(crate) probe_due: bool,
+    /// It is the second of two, since the path loses much.
+    pub(crate) probe_doubled: bool,
     /// The peer has shown that this lane reaches it (or the handshake has).
     pub(crate) usable: bool,
     /// It was usable, and fell silent.
@@ -75,11 +82,15 @@ impl Lane {
             rtt: Rtt::new(initial_rtt),
             loss: LossDetector::new(),
             mtu,
+            withheld: Withheld::default(),
             numbers: Numbers::new(now),
             in_flight: 0,
             last_eliciting: now,
+            awaited: None,
+            hushed: None,
             pto_count: 0,
             probe_due: false,
+            probe_doubled: false,
             usable: false,
             abandoned: false,
             responses: Vec::new(),
@@ -103,6 +114,62 @@ impl Lane {
         self.last_eliciting.after_nanos(wait)
     }
 
+    /// Packets that want an answer were sent at `now`, the first of them with this number.
+    pub(crate) fn on_eliciting(&mut self, now: Time, first: u64) {
+        self.last_eliciting = now;
+        self.awaited = self.awaited.or(Some((first, now)));
+    }
+
+    /// The newest acknowledged number is `number` now, or higher.
+    pub(crate) fn on_heard(&mut self, number: u64) {
+        if self.awaited.is_some_and(|(awaited, _)| awaited <= number) {
+            self.awaited = (number + 1..self.sent.next())
+                .take(AWAITED_SCAN)
+                .find_map(|n| Some((n, self.sent.get(n).filter(|p| p.carried != Carried::Silent)?)))
+                .map(|(n, packet)| (n, self.sent.train(packet.train).sent));
+        }
+    }
+
+    /// When the silence becomes remarkable, while data flows: the first answer that is missing is late by a quarter of a
+    /// round trip, or by more than the variation explains. The probe time-out, which is timed from the *last* packet, comes much
+    /// later, and not at all as long as the window allows more.
+    pub(crate) fn hush_at(&self) -> Option<Time> {
+        let (number, sent) = self.awaited.filter(|_| self.usable && self.rtt.is_sampled())?;
+        // Once: what follows is the probe time-out's.
+        if self.pto_count > 0 || self.hushed == Some(number) {
+            return None;
+        }
+        // Where more follows, one packet may just be lost.
+        Some(self.overdue_sent(number).unwrap_or(sent).after_nanos(self.patience()))
+    }
+
+    /// When the last of the packets was sent whose silence says something of their size.
+    fn overdue_sent(&self, number: u64) -> Option<Time> {
+        self.sent.get(number + OVERDUE - 1).map(|packet| self.sent.train(packet.train).sent)
+    }
+
+    /// How long an answer may take before its absence is remarkable.
+    fn patience(&self) -> u64 {
+        self.rtt.smoothed() + (self.rtt.smoothed() / 4).max(4 * self.rtt.variation()) + HUSH_MARGIN
+    }
+
+    /// The silence is remarkable. The path MTU is in doubt if several packets are overdue.
+    pub(crate) fn on_hush(&mut self) {
+        let Some((number, _)) = self.awaited else { return };
+        self.hushed = Some(number);
+        self.probe_due = true;
+        if self.overdue_sent(number).is_some() {
+            self.doubt_mtu();
+        }
+    }
+
+    /// Silence: the path MTU may be the cause, if full-size packets are under way.
+    pub(crate) fn doubt_mtu(&mut self) {
+        if self.in_flight >= OVERDUE * u64::from(self.mtu.current()) {
+            self.mtu.suspect();
+        }
+    }
+
     /// The peer should hear the lowest number of interest: it moved, and some time has passed.
     pub(crate) fn lowest_due(&self, now: Time) -> bool {
         let moved = self.sent.base() > self.lowest.told;
@@ -110,6 +177,12 @@ impl Lane {
     }
 }
 
+/// Packets that are looked at for the next one that wants an answer; behind more, the probe time-out has to do.
+const AWAITED_SCAN: usize = 64;
+/// Packets whose silence says something of their size.
+const OVERDUE: u64 = 3;
+/// What the scheduling of both ends' threads may add to a round trip.
+const HUSH_MARGIN: u64 = 3_000_000;
 /// Back-off of probes ends here, unless the RTT itself is longer.
 const PTO_CAP: u64 = 200_000_000;
 /// LOWEST frames are not closer than this.

@@ -86,3 +86,19 @@ fn policies_change_under_way() {
     let sent = sending(&mut pair);
     assert!((18e6..21e6).contains(&sent), "{sent}");
 }
+
+#[test]
+fn a_raised_cap_is_filled_though_one_packet_was_lost_just_before() {
+    // Under the low cap a round trip holds five packets, of which one is a fifth.
+    let fills = |seed| {
+        let mut pair = transfer(seed);
+        pair.a.session.set_rate_cap(Some(1e6), pair.now);
+        pair.run_until(5 * SECOND, |_| false);
+        pair.a.session.set_rate_cap(Some(50e6), pair.now);
+        pair.run_until(SECOND, |_| false);
+        sending(&mut pair) > 45e6
+    };
+    let filled = (10..30).filter(|&seed| fills(seed)).count();
+    // When several are lost at once it takes seconds.
+    assert!(filled >= 18, "{filled} of 20");
+}

@@ -1,7 +1,7 @@
 //! A lane's received packet numbers: replay protection, and when and of what to send a SACK.
 //!
 //! Cadence (PROTOCOL.md 5.4): at once for the first hole after a clean interval, a congestion mark or the
-//! end of a stream; else after 32 packets or min(RTT/8, 25 ms), never closer than the gap that still
+//! end of a stream; else after 32 packets, a late one, or min(RTT/8, 25 ms), never closer than the gap that still
 //! gives at least four an RTT.
 
 use crate::limits::PACKETS_TRACKED_MAX;
@@ -33,6 +33,8 @@ pub(crate) struct Numbers {
     first_pending: Time,
     last_sack: Time,
     immediate: bool,
+    /// A packet came late, into a hole: its sender is about to take it for lost.
+    late: bool,
     /// A hole was reported in the last SACK: the next ones can wait.
     holes: bool,
     /// Where the rotation through older windows stands.
@@ -54,6 +56,7 @@ impl Numbers {
             first_pending: now,
             last_sack: Time::ZERO,
             immediate: false,
+            late: false,
             holes: false,
             rotation: 0,
             rate: (0, now),
@@ -79,6 +82,8 @@ impl Numbers {
                 self.holes = true;
                 self.immediate = true;
             }
+        } else {
+            self.late |= eliciting;
         }
         match ecn & 3 {
             2 => self.ecn[0] = self.ecn[0].wrapping_add(1),
@@ -156,7 +161,7 @@ impl Numbers {
             return Some(self.last_sack.after_nanos(GAP.0));
         }
         let delayed = self.first_pending.after_nanos(self.delay(rtt));
-        Some(if self.pending >= PACKETS { soonest.min(delayed) } else { delayed.max(soonest) })
+        Some(if self.pending >= PACKETS || self.late { soonest.min(delayed) } else { delayed.max(soonest) })
     }
 
     /// The windows of the next SACK, each of at most `words` words: the newest, and in turn an older one
@@ -203,6 +208,7 @@ impl Numbers {
     pub(crate) fn on_sack_sent(&mut self, now: Time, holes: bool) {
         self.pending = 0;
         self.immediate = false;
+        self.late = false;
         self.last_sack = now;
         self.holes = holes;
     }

@@ -87,6 +87,11 @@ impl ControlSend {
         Some((offset, len, false))
     }
 
+    /// The peer is not known to have all bytes below `offset`, so those from there on are kept.
+    pub(crate) fn holds(&self, offset: u64) -> bool {
+        offset >= self.base
+    }
+
     /// The bytes of a range that [`next_range`](Self::next_range) gave, in at most two pieces.
     pub(crate) fn bytes(&self, offset: u64, len: usize) -> (&[u8], &[u8]) {
         let at = (offset - self.base) as usize;

@@ -29,6 +29,8 @@ struct Suspect {
 
 /// Below this nothing is reordered but by the scheduling of our own threads.
 const WINDOW_MIN: u64 = 100_000;
+/// SACKs are not closer than this: the one that has the late packet may be later by so much.
+const ANSWER_GAP: u64 = 1_000_000;
 /// A widened window returns to normal after so many smoothed RTTs without a false alarm.
 const CALM_RTTS: u64 = 64;
 
@@ -66,7 +68,8 @@ impl LossDetector {
     }
 
     fn window(&self, rtt: &Rtt) -> u64 {
-        (rtt.min() / 4 * self.quarters).clamp(WINDOW_MIN, rtt.smoothed().max(WINDOW_MIN) * 2)
+        let late = rtt.min() / 4 * self.quarters;
+        (late + (rtt.smoothed() / 8).min(ANSWER_GAP)).clamp(WINDOW_MIN, rtt.smoothed().max(WINDOW_MIN) * 2)
     }
 
     /// Moment at which `suspect` is lost, if it is not acknowledged before.

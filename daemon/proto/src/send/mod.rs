@@ -9,4 +9,5 @@ pub(crate) mod rtt;
 pub(crate) mod sent_ring;
 pub(crate) mod stream;
 pub(crate) mod streams;
+pub(crate) mod tail;
 pub(crate) mod trains;

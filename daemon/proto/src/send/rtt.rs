@@ -50,6 +50,10 @@ impl Rtt {
         self.min
     }
 
+    pub(crate) fn variation(&self) -> u64 {
+        self.variation
+    }
+
     pub(crate) fn is_sampled(&self) -> bool {
         self.sampled
     }

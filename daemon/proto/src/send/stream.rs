@@ -6,9 +6,11 @@ use crate::ids::{RequestId, StreamId};
 use crate::limits::{BLOCK, STREAM_SPREAD_MAX};
 use crate::range_tracker::RangeTracker;
 use crate::session::StreamStats;
+use crate::time::Time;
 use crate::wire::frame::{END_UNKNOWN, Open};
 
 use super::plan::ChunkRef;
+use super::tail::Tail;
 
 /// A frame that must reach the peer once: due, in the air, or there.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -47,6 +49,9 @@ pub(crate) struct SendStream {
     /// Next byte that was never sent.
     cursor: u64,
     lost: VecDeque<(u64, u64)>,
+    /// Ranges under way that go out once more since nothing else is to be sent.
+    copies: VecDeque<(u64, u64)>,
+    tail: Option<Tail>,
     acked: RangeTracker,
 }
 
@@ -54,8 +59,18 @@ pub(crate) struct SendStream {
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Cut {
     pub(crate) chunk: ChunkRef,
-    /// Sent before.
-    pub(crate) again: bool,
+    pub(crate) kind: CutKind,
+}
+
+/// Why a piece is sent.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum CutKind {
+    /// For the first time.
+    New,
+    /// It was lost.
+    Lost,
+    /// It is under way already.
+    Copy,
 }
 
 impl SendStream {
@@ -76,6 +91,8 @@ impl SendStream {
             available: start,
             cursor: start,
             lost: VecDeque::new(),
+            copies: VecDeque::new(),
+            tail: None,
             acked: RangeTracker::new(start, end.unwrap_or(END_UNKNOWN)),
         }
     }
@@ -128,6 +145,7 @@ impl SendStream {
             self.reset = Signal::Due;
             self.reset_code = code;
             self.lost.clear();
+            self.copies.clear();
         }
     }
 
@@ -164,7 +182,8 @@ impl SendStream {
 
     /// Whether something can be cut now: a lost range, or new bytes if `credit` allows some.
     pub(crate) fn has_work(&self, credit: u64) -> bool {
-        !self.is_reset() && (!self.lost.is_empty() || (credit > 0 && self.new_bytes() > 0))
+        let again = !self.lost.is_empty() || !self.copies.is_empty();
+        !self.is_reset() && (again || (credit > 0 && self.new_bytes() > 0))
     }
 
     /// New bytes are ready, whatever the credit.
@@ -177,29 +196,65 @@ impl SendStream {
         self.available.min(ceiling).saturating_sub(self.cursor)
     }
 
-    /// Cuts at most `max` bytes: lost ranges first, then new ones within `credit`.
+    /// Cuts at most `max` bytes: lost ranges first, then new ones within `credit`, and copies when there are no others.
     pub(crate) fn next_chunk(&mut self, max: u64, credit: u64) -> Option<Cut> {
         if self.is_reset() {
             return None;
         }
-        while let Some(&(start, end)) = self.lost.front() {
-            let look = (end - start).min(LOOK * max);
-            match self.first_missing(start, look) {
-                None => self.drop_lost(start + look),
-                Some((offset, len)) => {
-                    let len = len.min(max).min(self.room_at(offset));
-                    self.drop_lost(offset + len);
-                    return Some(self.cut(offset, len, true));
-                }
-            }
+        if let Some((offset, len)) = self.next_missing(max, CutKind::Lost) {
+            return Some(self.cut(offset, len, CutKind::Lost));
         }
         let len = self.new_bytes().min(max).min(credit).min(self.room_at(self.cursor));
         if len == 0 {
-            return None;
+            let (offset, len) = self.next_missing(max, CutKind::Copy)?;
+            return Some(self.cut(offset, len, CutKind::Copy));
         }
         let offset = self.cursor;
         self.cursor += len;
-        Some(self.cut(offset, len, false))
+        Some(self.cut(offset, len, CutKind::New))
+    }
+
+    /// At most `max` bytes of the ranges that were lost, or are to be copied: what the peer does not have yet.
+    fn next_missing(&mut self, max: u64, kind: CutKind) -> Option<(u64, u64)> {
+        while let Some(&(start, end)) = self.queue(kind).front() {
+            let look = (end - start).min(LOOK * max);
+            let (at, len) = self.first_missing(start, look).unwrap_or((start + look, 0));
+            let len = len.min(max).min(self.room_at(at));
+            let queue = self.queue(kind);
+            match queue.front_mut() {
+                Some(front) if at + len < front.1 => front.0 = at + len,
+                _ => drop(queue.pop_front()),
+            }
+            if len > 0 {
+                return Some((at, len));
+            }
+        }
+        None
+    }
+
+    fn queue(&mut self, kind: CutKind) -> &mut VecDeque<(u64, u64)> {
+        if kind == CutKind::Copy { &mut self.copies } else { &mut self.lost }
+    }
+
+    /// The session has nothing to send. If this stream waits for nothing but answers, on a path with this share of loss,
+    /// its tail begins; true if there is something to copy.
+    pub(crate) fn begin_tail(&mut self, now: Time, loss: f64, payload: u64) -> bool {
+        let all_sent = self.end == Some(self.cursor) && !self.is_reset();
+        if !all_sent || self.tail.is_some() || self.acked.is_complete() {
+            return false;
+        }
+        let sent = self.sent_bytes();
+        let under_way = sent - self.acked.settled();
+        let mut tail = Tail::new(now, sent, under_way, loss, payload);
+        if tail.take(under_way) {
+            let mut from = self.acked.settled_below();
+            while let Some((offset, len)) = self.first_missing(from, self.cursor - from) {
+                self.copies.push_back((offset, offset + len));
+                from = offset + len;
+            }
+        }
+        self.tail = Some(tail);
+        !self.copies.is_empty()
     }
 
     /// Its blocks lie apart in memory: from now on no piece crosses from one into the next.
@@ -212,8 +267,8 @@ impl SendStream {
         if self.blocks_apart { BLOCK - offset % BLOCK } else { u64::MAX }
     }
 
-    fn cut(&self, offset: u64, len: u64, again: bool) -> Cut {
-        Cut { chunk: ChunkRef { stream: self.id, offset, len: len as u32 }, again }
+    fn cut(&self, offset: u64, len: u64, kind: CutKind) -> Cut {
+        Cut { chunk: ChunkRef { stream: self.id, offset, len: len as u32 }, kind }
     }
 
     /// The first piece of the range that the peer does not have, pieces across a block joined.
@@ -227,25 +282,22 @@ impl SendStream {
         found
     }
 
-    /// Forgets the front lost range up to `to`.
-    fn drop_lost(&mut self, to: u64) {
-        if let Some(front) = self.lost.front_mut() {
-            front.0 = to;
-            if front.0 >= front.1 {
-                self.lost.pop_front();
-            }
-        }
-    }
-
     /// The peer has this range. Returns the bytes that are news.
     pub(crate) fn on_acked(&mut self, offset: u64, len: u64) -> u64 {
         self.acked.insert_across(offset, len)
     }
 
-    /// This range has to go out again, unless the peer turns out to have it.
-    pub(crate) fn on_lost(&mut self, offset: u64, len: u64) {
+    /// This range, sent at `sent`, has to go out again, unless the peer turns out to have it.
+    pub(crate) fn on_lost(&mut self, offset: u64, len: u64, sent: Time) {
         if self.is_reset() {
             return;
+        }
+        if self.tail.as_mut().is_some_and(|tail| tail.copies_what_left(sent) && tail.take(len)) {
+            self.copies.push_back((offset, offset + len));
+        }
+        if self.lost.capacity() == 0 {
+            // At once what bursts of loss need: a stream that loses nothing has none.
+            self.lost.reserve(LOST_ROOM);
         }
         match self.lost.back_mut() {
             Some(back) if back.1 == offset => back.1 += len,
@@ -254,6 +306,8 @@ impl SendStream {
     }
 }
 
+/// Lost ranges for which there is room from the first one on.
+const LOST_ROOM: usize = 128;
 /// How many packets ahead a lost range is searched for what is still missing.
 const LOOK: u64 = 4;
 
@@ -273,7 +327,7 @@ mod tests {
             while let Some(cut) = s.next_chunk(600_000, u64::MAX) {
                 pieces.push((cut.chunk.offset, u64::from(cut.chunk.len)));
             }
-            s.on_lost(BLOCK - 10, 20);
+            s.on_lost(BLOCK - 10, 20, Time::ZERO);
             while let Some(cut) = s.next_chunk(600_000, 0) {
                 pieces.push((cut.chunk.offset, u64::from(cut.chunk.len)));
             }
@@ -288,18 +342,64 @@ mod tests {
         let mut s = SendStream::new(StreamId(1), RequestId(1), 0, Some(10_000), 1);
         s.extend(10_000);
         for _ in 0..5 {
-            assert!(!s.next_chunk(1000, u64::MAX).expect("new").again);
+            assert_eq!(s.next_chunk(1000, u64::MAX).expect("new").kind, CutKind::New);
         }
-        s.on_lost(1000, 1000);
-        s.on_lost(2000, 1000);
+        s.on_lost(1000, 1000, Time::ZERO);
+        s.on_lost(2000, 1000, Time::ZERO);
         s.on_acked(1500, 500);
         let mut got = vec![];
         while let Some(cut) = s.next_chunk(1000, 0) {
-            assert!(cut.again);
+            assert_eq!(cut.kind, CutKind::Lost);
             got.push((cut.chunk.offset, cut.chunk.len));
         }
         assert_eq!(got, [(1000, 500), (2000, 1000)]);
         let cut = s.next_chunk(1000, 700).expect("new again");
-        assert_eq!((cut.chunk.offset, cut.chunk.len, cut.again), (5000, 700, false));
+        assert_eq!((cut.chunk.offset, cut.chunk.len, cut.kind), (5000, 700, CutKind::New));
+    }
+
+    /// A stream of 200 packets of 1000 bytes, all sent.
+    fn all_sent() -> SendStream {
+        let mut s = SendStream::new(StreamId(1), RequestId(1), 0, Some(200_000), 1);
+        s.extend(200_000);
+        assert!(!s.begin_tail(Time::ZERO, 0.1, 1000), "there is something to send");
+        while s.next_chunk(1000, u64::MAX).is_some() {}
+        s
+    }
+
+    fn cuts(s: &mut SendStream) -> Vec<(u64, u32, CutKind)> {
+        let cuts = core::iter::from_fn(|| s.next_chunk(1000, 0));
+        cuts.map(|cut| (cut.chunk.offset, cut.chunk.len, cut.kind)).collect()
+    }
+
+    #[test]
+    fn what_is_under_way_is_copied_if_it_is_little() {
+        let mut s = all_sent();
+        s.on_acked(0, 197_500);
+        s.on_acked(198_000, 500);
+        // 1 % are two packets.
+        assert!(s.begin_tail(Time::ZERO, 0.1, 1000));
+        s.on_acked(199_000, 1000);
+        let copies = [(197_500, 500, CutKind::Copy), (198_500, 500, CutKind::Copy)];
+        assert_eq!(cuts(&mut s), copies, "and not what has arrived meanwhile");
+        s.on_lost(197_500, 500, Time::ZERO);
+        assert_eq!(cuts(&mut s), [(197_500, 500, CutKind::Lost)], "the budget is spent");
+        assert!(!s.begin_tail(Time::ZERO, 0.1, 1000), "once only");
+    }
+
+    #[test]
+    fn losses_of_the_tail_are_sent_twice_from_where_the_budget_is_enough() {
+        let at = Time::from_nanos;
+        for (acked, copied_at_once) in [(190_000, true), (0, false)] {
+            let mut s = all_sent();
+            s.on_acked(0, acked);
+            // Of 10 packets 2 are lost, of 200 it is 40, and of those 8.
+            assert!(!s.begin_tail(at(10), 0.2, 1000));
+            s.on_lost(195_000, 1000, at(5));
+            let lost = (195_000, 1000, CutKind::Lost);
+            let copy = (195_000, 1000, CutKind::Copy);
+            assert_eq!(cuts(&mut s), if copied_at_once { vec![lost, copy] } else { vec![lost] });
+            s.on_lost(195_000, 1000, at(20));
+            assert_eq!(cuts(&mut s), [lost, copy]);
+        }
     }
 }

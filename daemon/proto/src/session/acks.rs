@@ -22,6 +22,8 @@ struct Tally {
     run: (StreamId, u64, u64),
     /// Highest number of a sealed packet.
     largest_sealed: Option<u64>,
+    /// Highest number that was acknowledged for the first time.
+    highest: Option<u64>,
     full_size: bool,
 }
 
@@ -41,6 +43,7 @@ impl Session {
             acked: 0,
             run: (StreamId::CONTROL, 0, 0),
             largest_sealed: None,
+            highest: None,
             full_size: false,
         };
         let sent = &self.lanes[index].sent;
@@ -65,6 +68,7 @@ impl Session {
         self.flush_run(tally.run);
         if tally.acked > 0 {
             self.use_lane(index);
+            self.send.losses.on_acked(tally.acked);
             let lane = &mut self.lanes[index];
             lane.pto_count = 0;
             if let Some(number) = tally.largest_sealed {
@@ -75,6 +79,10 @@ impl Session {
                 lane.mtu.on_acked(now, u64::MAX, datagram);
             }
         }
+        if let Some(number) = tally.highest {
+            self.lanes[index].on_heard(number);
+        }
+        self.tell_withheld(index);
         self.detect_losses(now, index);
         self.sample(now, index, sack, &tally, rtt);
         self.forget_settled(now, index);
@@ -105,6 +113,7 @@ impl Session {
         self.lanes[index].usable = false;
         self.lanes[index].abandoned = true;
         self.lanes[index].challenge_due = true;
+        self.lanes[index].mtu.trust();
         for number in self.lanes[index].sent.base()..self.lanes[index].sent.next() {
             if self.lanes[index].sent.get(number).is_some_and(|p| p.state == State::InFlight) {
                 self.on_packet_lost(now, index, number);
@@ -145,10 +154,15 @@ impl Session {
         if packet.carried != Carried::Bulk || !self.config.plain {
             tally.largest_sealed = Some(number);
         }
+        // They come in order.
+        tally.highest = Some(number);
         tally.full_size |= packet.wire >= lane.mtu.current();
         if packet.state == State::Lost {
-            self.stats.spurious_losses += 1;
-            lane.loss.on_spurious(now, sent, &lane.rtt);
+            // What wants no answer gets it with others', at any time.
+            if packet.carried != Carried::Silent {
+                self.stats.spurious_losses += 1;
+                lane.loss.on_spurious(now, sent, &lane.rtt);
+            }
         } else {
             settle(lane, &mut self.send.in_flight, &packet);
         }
@@ -190,7 +204,7 @@ impl Session {
     }
 
     fn on_record_acked(&mut self, index: u32) {
-        let record = self.send.records.resolve(index);
+        let record = self.resolve(index);
         for &(offset, len) in &record.control {
             self.send.control.on_acked(offset, u64::from(len));
         }
@@ -210,23 +224,35 @@ impl Session {
         self.send.records.free(index, record);
     }
 
+    /// The record of a packet whose fate is known. Its frames need not go out a second time.
+    fn resolve(&mut self, index: u32) -> Record {
+        self.send.double = self.send.double.filter(|&double| double != index);
+        self.send.records.resolve(index)
+    }
+
     fn set_signals(&mut self, record: &Record, to: Signal) {
         let streams = &mut self.send.streams;
         let mut due = to == Signal::Due;
+        // What was sent twice, and arrived once, has arrived.
+        let set = |signal: &mut Signal| {
+            if to == Signal::Acked || *signal == Signal::Sent {
+                *signal = to;
+            }
+        };
         for &id in &record.opens {
             if let Some(stream) = streams.get_mut(id) {
-                stream.open = to;
+                set(&mut stream.open);
                 due |= stream.end_signal == Signal::Due;
             }
         }
         for &id in &record.ends {
             if let Some(stream) = streams.get_mut(id) {
-                stream.end_signal = to;
+                set(&mut stream.end_signal);
             }
         }
         for &id in &record.resets {
             if let Some(stream) = streams.get_mut(id) {
-                stream.reset = to;
+                set(&mut stream.reset);
             }
         }
         streams.signals_due |= due;
@@ -246,27 +272,54 @@ impl Session {
     fn on_packet_lost(&mut self, now: Time, index: usize, number: u64) {
         let lane = &mut self.lanes[index];
         let packet = lane.sent.set_lost(number);
-        let Train { phase, first, .. } = *lane.sent.train(packet.train);
+        let Train { phase, first, sent, .. } = *lane.sent.train(packet.train);
         settle(lane, &mut self.send.in_flight, &packet);
         match packet.carried {
             Carried::Silent => return,
-            Carried::Probe => return lane.mtu.on_probe_lost(number),
+            Carried::Probe => return self.on_probe_lost(index, number),
             Carried::Bulk => {
-                self.send.trains.on_lost(number - first);
+                if packet.wire <= lane.mtu.current() {
+                    self.send.trains.on_lost(number - first);
+                }
                 if let Some(stream) = self.send.streams.get_mut(StreamId(packet.stream)) {
-                    stream.on_lost(packet.offset, u64::from(packet.len));
+                    stream.on_lost(packet.offset, u64::from(packet.len), sent);
                 }
             }
-            Carried::Mixed => self.on_record_lost(index, packet.offset as u32),
+            Carried::Mixed => self.on_record_lost(index, packet.offset as u32, sent),
         }
         self.stats.lost_packets += 1;
         if self.trace.is_some() {
             self.trace_lost(now, index, number, &packet);
         }
-        self.send.rate.on_packet_lost(phase, index, number);
         let lane = &mut self.lanes[index];
-        if lane.mtu.on_lost(now, packet.wire, 2 * lane.rtt.pto()) {
+        // Packets larger than what passes say nothing of the path's load.
+        let withheld = packet.wire > lane.mtu.current()
+            || (packet.wire == lane.mtu.current() && lane.mtu.is_in_doubt() && lane.withheld.keep(phase, number));
+        if !withheld {
+            self.send.rate.on_packet_lost(phase, index, number);
+            self.send.losses.on_lost();
+        }
+        lane.probe_due |= lane.mtu.on_lost(now, packet.wire, lane.rtt.smoothed() / 4);
+    }
+
+    /// An MTU probe, or a check of the size in use, did not arrive.
+    fn on_probe_lost(&mut self, index: usize, number: u64) {
+        let lane = &mut self.lanes[index];
+        if lane.mtu.on_probe_lost(number) {
+            // These losses were the path MTU's.
+            let _ = lane.withheld.take();
+            self.stats.black_holes += 1;
             self.send.rate.set_datagram(lane.mtu.current());
+        }
+    }
+
+    /// The size in use passes: what was lost while that was in doubt counts.
+    fn tell_withheld(&mut self, index: usize) {
+        let lane = &mut self.lanes[index];
+        if !lane.mtu.is_in_doubt() {
+            for (phase, numbers) in lane.withheld.take() {
+                numbers.for_each(|number| self.send.rate.on_packet_lost(phase, index, number));
+            }
         }
     }
 
@@ -285,14 +338,14 @@ impl Session {
     }
 
     /// Queues the frames of a lost MIXED packet again.
-    fn on_record_lost(&mut self, lane: usize, index: u32) {
-        let record = self.send.records.resolve(index);
+    fn on_record_lost(&mut self, lane: usize, index: u32, sent: Time) {
+        let record = self.resolve(index);
         for &(offset, len) in &record.control {
             self.send.control.on_lost(offset, u64::from(len));
         }
         for chunk in &record.chunks {
             if let Some(stream) = self.send.streams.get_mut(chunk.stream) {
-                stream.on_lost(chunk.offset, u64::from(chunk.len));
+                stream.on_lost(chunk.offset, u64::from(chunk.len), sent);
             }
         }
         self.set_signals(&record, Signal::Due);

@@ -1,13 +1,13 @@
 //! Trains of stream data: which stream, which bytes, when.
 
-use super::{Sender, Session};
+use super::{Sender, Session, SessionStats, StreamStats};
 use crate::ids::StreamId;
 use crate::keys::Suite;
 use crate::limits::{TRAIN_BYTES_MAX, TRAIN_PACKETS_MAX};
 use crate::send::pacer::Pacer;
 use crate::send::plan::{Plan, PlanKind};
 use crate::send::sent_ring::{Carried, Sent, State, Train};
-use crate::send::stream::Cut;
+use crate::send::stream::{Cut, CutKind};
 use crate::time::Time;
 use crate::trace;
 use crate::wire::bulk::{BulkPrefix, OVERHEAD};
@@ -75,7 +75,9 @@ impl Session {
             None => {}
             Some(Blocked::Idle | Blocked::Credit) => {
                 self.send.app_limited = self.send.delivered + self.send.in_flight;
-                return false;
+                if !self.begin_tails(now) || self.bulk_blocked(now).is_some() {
+                    return false;
+                }
             }
             Some(Blocked::Paced(_) | Blocked::Window) => return false,
         }
@@ -133,15 +135,7 @@ impl Session {
             plan.bulk.push((BulkPrefix::new(header, id, chunk.offset, chunk.len as u16), chunk));
             wire_bytes += wire as u64;
             payload_bytes += u64::from(chunk.len);
-            if cut.again {
-                stream.stats.retransmitted_packets += 1;
-                stream.stats.retransmitted_bytes += u64::from(chunk.len);
-                self.stats.retransmitted_packets += 1;
-                self.stats.retransmitted_bytes += u64::from(chunk.len);
-            } else {
-                self.send.credit_used += u64::from(chunk.len);
-                self.stats.unique_bytes_sent += u64::from(chunk.len);
-            }
+            count_cut(&cut, &mut stream.stats, &mut self.stats, &mut self.send.credit_used);
             if (chunk.len as usize) < payload {
                 // A shorter packet ends a train.
                 break;
@@ -153,7 +147,8 @@ impl Session {
         stream.stats.wire_bytes += wire_bytes;
         stream.stats.payload_bytes += payload_bytes;
         lane.in_flight += wire_bytes;
-        lane.last_eliciting = now;
+        let first = lane.sent.next() - plan.bulk.len() as u64;
+        lane.on_eliciting(now, first);
         self.send.streams.on_sent(id, payload_bytes);
         self.send.pacer.on_sent(now, wire_bytes, bps);
         if self.send.trains.on_sent(plan.bulk.len()) {
@@ -192,5 +187,28 @@ impl Session {
     #[must_use]
     pub fn suite(&self) -> Suite {
         self.suite
+    }
+}
+
+/// Counts a piece as what it is: new bytes use up credit, what was lost and what is copied does not.
+pub(super) fn count_cut(cut: &Cut, stream: &mut StreamStats, session: &mut SessionStats, credit: &mut u64) {
+    let len = u64::from(cut.chunk.len);
+    match cut.kind {
+        CutKind::New => {
+            *credit += len;
+            session.unique_bytes_sent += len;
+        }
+        CutKind::Lost => {
+            stream.retransmitted_packets += 1;
+            stream.retransmitted_bytes += len;
+            session.retransmitted_packets += 1;
+            session.retransmitted_bytes += len;
+        }
+        CutKind::Copy => {
+            stream.copied_packets += 1;
+            stream.copied_bytes += len;
+            session.copied_packets += 1;
+            session.copied_bytes += len;
+        }
     }
 }

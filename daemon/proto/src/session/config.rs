@@ -233,6 +233,10 @@ pub struct StreamStats {
     pub retransmitted_packets: u64,
     /// Bytes sent again.
     pub retransmitted_bytes: u64,
+    /// Packets that repeated, at the end of a stream, what was still under way.
+    pub copied_packets: u64,
+    /// Bytes in them.
+    pub copied_bytes: u64,
     /// Received packets that brought nothing new.
     pub duplicate_packets: u64,
 }
@@ -260,6 +264,12 @@ pub struct SessionStats {
     pub retransmitted_packets: u64,
     /// Stream bytes sent again.
     pub retransmitted_bytes: u64,
+    /// Packets that repeated, at the end of a stream, what was still under way.
+    pub copied_packets: u64,
+    /// Stream bytes in them.
+    pub copied_bytes: u64,
+    /// Datagrams of control frames that were sent twice.
+    pub doubled_packets: u64,
     /// Unique stream bytes sent.
     pub unique_bytes_sent: u64,
     /// Unique stream bytes received.
@@ -268,6 +278,8 @@ pub struct SessionStats {
     pub sacks_sent: u64,
     /// SACK frames received.
     pub sacks_received: u64,
+    /// Times that full-size packets were found to vanish while smaller ones passed.
+    pub black_holes: u64,
     /// Probe time-outs.
     pub probe_timeouts: u64,
     /// Key exchanges that replaced the session's secrets.

@@ -1,5 +1,6 @@
 //! Control datagrams: SACKs, credit, stream 0, the opening and ending of streams, probes, CLOSE.
 
+use super::bulk::count_cut;
 use super::records::Record;
 use super::{Session, State as SessionState};
 use crate::ids::StreamId;
@@ -30,6 +31,8 @@ impl Session {
             SessionState::Open if self.role == Role::Responder && !self.confirmed => false,
             SessionState::Open => {
                 (0..self.lanes.len()).any(|lane| self.plan_challenge(now, lane, plan))
+                    || (0..self.lanes.len()).any(|lane| self.plan_check(now, lane, plan))
+                    || self.plan_double(now, plan)
                     || (0..self.lanes.len()).any(|lane| self.plan_frames(now, lane, plan))
                     || (0..self.lanes.len()).any(|lane| self.plan_probe(now, lane, plan))
                     || self.plan_bulk(now, plan)
@@ -69,6 +72,8 @@ impl Session {
         if core::mem::take(&mut lane.probe_due) && writer.ping(&[]) {
             frames += 1;
             eliciting = true;
+            lane.probe_doubled = self.send.losses.is_heavy() && !lane.probe_doubled;
+            lane.probe_due = lane.probe_doubled;
         }
         plan.frames = frame_bytes;
         if frames == 0 {
@@ -92,7 +97,10 @@ impl Session {
             if self.send.in_flight == 0 {
                 self.send.rate.on_restart(now);
             }
-            self.send.records.put(record)
+            let doubled = self.send.losses.is_heavy() && index == 0 && record.has_frames();
+            let record = self.send.records.put(record);
+            self.send.double = doubled.then_some(record);
+            record
         } else {
             self.send.records.discard(record);
             0
@@ -240,15 +248,7 @@ impl Session {
                     && let Some(at) = writer.stream_hole(stream.id, cut.chunk.offset, cut.chunk.len as usize)
                 {
                     let len = u64::from(cut.chunk.len);
-                    if cut.again {
-                        stream.stats.retransmitted_packets += 1;
-                        stream.stats.retransmitted_bytes += len;
-                        self.stats.retransmitted_packets += 1;
-                        self.stats.retransmitted_bytes += len;
-                    } else {
-                        *credit += len;
-                        self.stats.unique_bytes_sent += len;
-                    }
+                    count_cut(&cut, &mut stream.stats, &mut self.stats, credit);
                     stream.stats.packets += 1;
                     stream.stats.frames += 1;
                     stream.stats.wire_bytes += len + (STREAM_OVERHEAD) as u64;
@@ -305,13 +305,30 @@ impl Session {
             return false;
         }
         let Some(size) = lane.mtu.poll(now) else { return false };
+        lane.mtu.on_probe_sent(size, lane.sent.next());
+        self.pad_to(now, index, size, plan);
+        true
+    }
+
+    /// A packet of the size in use, while it is in doubt whether that still passes. It leaves before the small packet
+    /// whose answer will show that the path is there.
+    fn plan_check(&mut self, now: Time, index: usize, plan: &mut Plan) -> bool {
+        let lane = &mut self.lanes[index];
+        let Some(size) = lane.mtu.poll_check().filter(|_| lane.usable && lane.sent.room() > 0) else {
+            return false;
+        };
+        lane.mtu.on_check_sent(lane.sent.next());
+        self.pad_to(now, index, size, plan);
+        true
+    }
+
+    /// One datagram of `size` bytes, of a PING and PADDING.
+    fn pad_to(&mut self, now: Time, index: usize, size: u16, plan: &mut Plan) {
         plan.clear(PlanKind::Probe, index as u8);
         let mut writer = FrameWriter::new(&mut plan.frames, usize::from(size) - Header::SIZE - TAG);
         writer.ping(&[]);
         writer.pad();
-        lane.mtu.on_probe_sent(size, lane.sent.next());
         self.seal_mixed(now, index, plan, (Carried::Probe, 0, size), 2);
-        true
     }
 
     fn plan_close(&mut self, now: Time, plan: &mut Plan) -> bool {
@@ -367,7 +384,7 @@ impl Session {
         let mut eliciting = 0;
         if carried != Carried::Silent {
             lane.in_flight += wire as u64;
-            lane.last_eliciting = now;
+            lane.on_eliciting(now, number);
             eliciting = wire as u64;
         }
         let control = &mut self.stats.control;

@@ -14,6 +14,7 @@ mod receive;
 mod records;
 mod rekeying;
 mod seal;
+mod tail;
 mod timers;
 
 use std::collections::VecDeque;
@@ -39,6 +40,7 @@ use crate::send::control::ControlSend;
 use crate::send::mtu::Mtu;
 use crate::send::pacer::Pacer;
 use crate::send::streams::SendStreams;
+use crate::send::tail::LossShare;
 use crate::send::trains::Trains;
 use crate::time::Time;
 use crate::trace::TraceSink;
@@ -88,6 +90,9 @@ struct Sender {
     rate: RateControl,
     pacer: Pacer,
     trains: Trains,
+    losses: LossShare,
+    /// The record of a datagram of control frames that goes out once more.
+    double: Option<u32>,
     /// Credit granted by the peer and spent, unique stream bytes.
     credit: u64,
     credit_used: u64,
@@ -160,6 +165,8 @@ impl Session {
                 rate,
                 pacer: Pacer::new(now),
                 trains: Trains::new(),
+                losses: LossShare::default(),
+                double: None,
                 credit: peer_params.staging_credit,
                 credit_used: 0,
                 in_flight: 0,

@@ -17,6 +17,11 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Frames that others wait for: those of stream 0, and what opens, ends and resets streams.
+    pub(super) fn has_frames(&self) -> bool {
+        !(self.control.is_empty() && self.opens.is_empty() && self.ends.is_empty() && self.resets.is_empty())
+    }
+
     fn clear(&mut self) {
         self.control.clear();
         self.opens.clear();
@@ -52,6 +57,11 @@ impl Records {
         }
         self.slots.push(record);
         (self.slots.len() - 1) as u32
+    }
+
+    /// A record that is kept.
+    pub(super) fn get(&self, index: u32) -> &Record {
+        &self.slots[index as usize]
     }
 
     /// Takes the record of a packet whose fate is known. Give it back with [`free`](Self::free).

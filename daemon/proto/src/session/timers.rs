@@ -28,7 +28,8 @@ impl Session {
             let keys = lane.keys.next_deadline(Duration::from_nanos(lane.rtt.pto()));
             let probe = self.needs_probe(lane.in_flight).then(|| lane.pto_at());
             let challenge = lane.path.challenge_at();
-            for at in [sack, loss, keys, probe, challenge].into_iter().flatten() {
+            let hush = lane.hush_at();
+            for at in [sack, loss, keys, probe, challenge, hush].into_iter().flatten() {
                 deadline = deadline.min(at);
             }
         }
@@ -77,6 +78,9 @@ impl Session {
             if lane.keys.close_needed() {
                 return self.fail(now, "too many forged packets under one key");
             }
+            if lane.hush_at().is_some_and(|at| now >= at) {
+                lane.on_hush();
+            }
             let (in_flight, at) = (lane.in_flight, lane.pto_at());
             if self.needs_probe(in_flight) && now >= at {
                 let alive = |other: &Lane| other.usable && other.pto_count == 0;
@@ -86,6 +90,12 @@ impl Session {
                 // The next probe is timed from this one, even if nothing can be sent now.
                 lane.last_eliciting = now;
                 lane.pto_count += 1;
+                // The answers of a path that comes back would tell nothing of packets that left long before.
+                if lane.pto_count <= PTOS_IN_DOUBT {
+                    lane.doubt_mtu()
+                } else {
+                    lane.mtu.trust()
+                }
                 self.stats.probe_timeouts += 1;
                 let count = lane.pto_count;
                 if !others {
@@ -106,5 +116,7 @@ impl Session {
     }
 }
 
+/// Probe time-outs at which the size of packets is checked as well; later ones send a small packet only.
+const PTOS_IN_DOUBT: u32 = 2;
 /// Probe time-outs of one lane after which others, if they live, take over.
 const LANE_SILENT: u32 = 3;
