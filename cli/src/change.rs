@@ -1,13 +1,15 @@
 //! `udpxctl cancel`, `pause`, `policy` and `limit`: one request each, and a word about what it came to.
 
+use std::time::SystemTime;
+
 use serde_json::json;
-use udpx_control::schema::{self, Cancel, JobState, Limit, LimitTarget, Pause, Reply, SetPolicy};
+use udpx_control::schema::{self, Cancel, JobState, Limit, LimitTarget, Pause, Reply, SetPolicy, Stats};
 use udpxd::Code;
 
 use crate::args::{JobArgs, LimitArgs, Output, PolicyArgs};
 use crate::failure::Failure;
 use crate::job::report;
-use crate::{ask, escape, events, jsonl, units, values};
+use crate::{ask, escape, events, jsonl, stats, units, values};
 
 /// Runs `cancel`; the error is not yet told.
 pub(crate) fn cancel(args: JobArgs, output: Output) -> Result<(), Failure> {
@@ -30,6 +32,9 @@ pub(crate) fn policy(args: PolicyArgs, output: Output) -> Result<(), Failure> {
 
 /// Runs `limit`.
 pub(crate) fn limit(args: LimitArgs, output: Output) -> Result<(), Failure> {
+    if args.words == ["all"] {
+        return limit_of_all(args, output);
+    }
     let (target, rate_bps) = parse(&args.words)?;
     let whose = match &target {
         LimitTarget::Job { job } => format!("job {job}"),
@@ -43,6 +48,18 @@ pub(crate) fn limit(args: LimitArgs, output: Output) -> Result<(), Failure> {
     let limit = rate_bps.map_or_else(|| "no limit".into(), |bps| units::bit_rate(bps as f64));
     let text = || if output.quiet { String::new() } else { format!("{whose}: {limit}\n") };
     crate::conclude(output, || events::object(json!({ "ok": true })), text)
+}
+
+/// Tells what holds for everything.
+fn limit_of_all(args: LimitArgs, output: Output) -> Result<(), Failure> {
+    let mut client = ask::connect(args.ask.socket)?;
+    let Reply::Stats(report) = ask::call(&mut client, Stats {}, |_| {})? else {
+        return Err(ask::unexpected());
+    };
+    let fields = || events::object(json!({ "ok": true, "limit": ask::fields(&report.limit) }));
+    crate::conclude(output, fields, || {
+        format!("everything: {}\n", stats::limit(&report.limit, SystemTime::now()))
+    })
 }
 
 /// What is limited, and to what. A job is a number; a peer that is called so is written `peer 12`.

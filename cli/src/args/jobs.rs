@@ -70,12 +70,12 @@ pub(crate) struct ResumeArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "udpxctl limit [OPTIONS] JOB|PEER|all RATE|none",
-    after_help = "Examples:\n  udpxctl limit 12 100mbit\n  udpxctl limit peer bob 1gbit\n  udpxctl limit all none"
+    override_usage = "udpxctl limit [OPTIONS] JOB|PEER|all RATE|none\n       udpxctl limit [OPTIONS] all",
+    after_help = "Examples:\n  udpxctl limit 12 100mbit\n  udpxctl limit peer bob 1gbit\n  udpxctl limit all none\n  udpxctl limit all   (what holds now)"
 )]
 pub(crate) struct LimitArgs {
-    /// What is limited: a job by its number, a peer by its name (or `peer NAME`), or all; then the rate, or none
-    #[arg(required = true, value_names = ["JOB|PEER|all", "RATE|none"], num_args = 2..=3)]
+    /// What is limited: a job by its number, a peer by its name (or `peer NAME`), or all; then the rate, or none. `all` alone tells what holds now
+    #[arg(required = true, value_names = ["JOB|PEER|all", "RATE|none"], num_args = 1..=3)]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
     pub(crate) ask: AskArgs,

@@ -6,6 +6,7 @@ use udpx_control::schema::{
 use udpx_proto::wire::header::VERSION;
 
 use super::board::Board;
+use super::caps::Caps;
 
 /// What a request gets.
 #[derive(Debug)]
@@ -19,7 +20,12 @@ pub(super) enum Answer {
 }
 
 /// Answers a request of somebody who may have an answer. `connections` is how many clients there are.
-pub(super) fn answer(board: &Board, jobs: JobCounts, connections: usize, command: &Command) -> Answer {
+pub(super) fn answer(
+    (board, caps): (&Board, &Caps),
+    jobs: JobCounts,
+    connections: usize,
+    command: &Command,
+) -> Answer {
     match command {
         Command::Version(_) => Answer::Whole(Vec::new(), Reply::Version(version())),
         Command::Key(_) => Answer::Whole(Vec::new(), Reply::Key(KeyReport { key: board.key().to_owned() })),
@@ -28,7 +34,7 @@ pub(super) fn answer(board: &Board, jobs: JobCounts, connections: usize, command
         Command::Stats(_) => {
             let sessions = board.sessions().into_iter().map(Event::Session).collect();
             let connections = u32::try_from(connections).unwrap_or(u32::MAX);
-            Answer::Whole(sessions, Reply::Stats(Box::new(board.stats(jobs, connections))))
+            Answer::Whole(sessions, Reply::Stats(Box::new(board.stats(jobs, connections, caps.report()))))
         }
         Command::Inbox(inbox) => match inbox.peer.as_deref() {
             Some(peer) if !board.knows(peer) => Answer::Refused(ErrorReport::new(

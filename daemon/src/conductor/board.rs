@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use udpx_control::schema::{
-    Counter, DaemonReport, InboxEntry, JobCounts, PeerReport, RootReport, Row, SessionReport, SocketReport,
+    Counter, DaemonReport, InboxEntry, JobCounts, LimitReport, PeerReport, RootReport, Row, SessionReport,
+    SocketReport,
 };
 
+use super::caps::Capped;
 use super::roots::problem;
 use crate::config::{Config, INBOX, Peer, PeerSource, Rights};
 use crate::daemon::DaemonEvent;
@@ -304,7 +306,13 @@ impl Board {
         self.sessions.values().map(report).collect()
     }
 
-    pub(super) fn stats(&self, jobs: JobCounts, connections: u32) -> DaemonReport {
+    /// The sessions that peers opened, for what they may move together.
+    pub(super) fn capped(&self) -> impl Iterator<Item = Capped> {
+        let incoming = self.sessions.iter().filter(|(_, live)| !live.outgoing);
+        incoming.map(|(&session, _)| Capped { session, own: None })
+    }
+
+    pub(super) fn stats(&self, jobs: JobCounts, connections: u32, limit: LimitReport) -> DaemonReport {
         let mut sum = self.past.clone();
         self.sessions
             .values()
@@ -332,6 +340,7 @@ impl Board {
             jobs,
             sessions: self.sessions.len() as u32,
             connections,
+            limit,
             sent: row(sum.sent),
             received: row(sum.received),
             sockets: SocketReport {
@@ -427,7 +436,7 @@ mod tests {
         assert!(sum == board.inbox_bytes && sum <= INBOX_BYTES_MAX, "{sum}");
         let count = |name| {
             board
-                .stats(JobCounts::default(), 0)
+                .stats(JobCounts::default(), 0, LimitReport::default())
                 .counters
                 .into_iter()
                 .find(|counter| counter.name == name)
@@ -464,8 +473,8 @@ mod tests {
         board.note(tally(10));
         assert_eq!(
             (
-                board.stats(JobCounts::default(), 0).received.packets,
-                board.stats(JobCounts::default(), 0).sessions
+                board.stats(JobCounts::default(), 0, LimitReport::default()).received.packets,
+                board.stats(JobCounts::default(), 0, LimitReport::default()).sessions
             ),
             (10, 1)
         );
@@ -477,12 +486,12 @@ mod tests {
         board.note(tally(11));
         assert_eq!(
             (
-                board.stats(JobCounts::default(), 0).received.packets,
-                board.stats(JobCounts::default(), 0).sessions
+                board.stats(JobCounts::default(), 0, LimitReport::default()).received.packets,
+                board.stats(JobCounts::default(), 0, LimitReport::default()).sessions
             ),
             (12, 0)
         );
-        let drop = board.stats(JobCounts::default(), 0).counters.pop().unwrap();
+        let drop = board.stats(JobCounts::default(), 0, LimitReport::default()).counters.pop().unwrap();
         assert_eq!((drop.name.as_str(), drop.value), ("drop_bad_tag", 12));
     }
 }

@@ -16,6 +16,7 @@ mod access;
 mod answer;
 mod asks;
 mod board;
+mod caps;
 mod clients;
 mod invite;
 mod jobs;
@@ -56,6 +57,7 @@ use crate::storage::lender::{LENT_CALLS_MAX, LentCall};
 use access::Admins;
 use asks::Asks;
 use board::{Board, Settings};
+use caps::{Caps, wall_clock};
 use clients::{Address, Clients, Out};
 use jobs::{Cx, Jobs, Wanted};
 use lending::Lending;
@@ -118,6 +120,7 @@ pub struct Conductor {
     peer_book: PeerBook,
     invitations: Invitations,
     board: Board,
+    caps: Caps,
     roots: RootBook,
     lending: Lending<Wanted>,
     lent: Receiver<LentCall>,
@@ -182,6 +185,7 @@ impl Conductor {
             signals,
             clients,
             out: Out::default(),
+            caps: Caps::new(config.schedule.clone()),
             board: Board::new(identity::key_text(&daemon.key()), Settings::of(&in_force)),
             daemon,
             config_path: config_path.into(),
@@ -256,6 +260,7 @@ impl Conductor {
         self.clients.check_deadlines(now);
         self.do_what_is_due(now);
         self.settle(now);
+        self.share_caps(now);
         Ok(())
     }
 
@@ -271,10 +276,21 @@ impl Conductor {
         (next + Duration::from_micros(999)).min(LOOK_UP_EVERY)
     }
 
+    /// Tells sessions what they may move, where that has changed.
+    fn share_caps(&mut self, now: Instant) {
+        let Self { caps, board, job_table, daemon, .. } = self;
+        caps.look(now, wall_clock);
+        let sessions = || {
+            let jobs = job_table.iter().flat_map(Jobs::capped);
+            jobs.chain(board.capped()).collect()
+        };
+        caps.share(sessions, daemon.engine());
+    }
+
     /// The jobs, and what they need.
     fn jobs(&mut self, now: Instant) -> (Option<&mut Jobs>, Cx<'_>) {
-        let Self { job_table, daemon, lending, resolver, ids, peers, out, .. } = self;
-        (job_table.as_mut(), Cx { engine: daemon.engine(), lending, resolver, ids, peers, out, now })
+        let Self { job_table, daemon, lending, resolver, ids, peers, caps, out, .. } = self;
+        (job_table.as_mut(), Cx { engine: daemon.engine(), lending, resolver, ids, peers, caps, out, now })
     }
 
     /// What the engine tells.
@@ -295,6 +311,9 @@ impl Conductor {
 
     fn on_event(&mut self, event: DaemonEvent) {
         log(&event);
+        if matches!(event, DaemonEvent::Connected { .. } | DaemonEvent::Disconnected { .. }) {
+            self.caps.divide_anew();
+        }
         if let Some(entry) = self.board.note(event) {
             let wants = |peer: &Option<String>| peer.as_ref().is_none_or(|peer| *peer == entry.peer);
             for (to, _) in self.following.iter().filter(|(_, peer)| wants(peer)) {
@@ -315,6 +334,7 @@ impl Conductor {
         };
         if let Report::Ended { session, stats, .. } = &report {
             self.board.note_ended(*session, stats);
+            self.caps.divide_anew();
         }
         let connected = match &report {
             Report::Connected { session, address, .. } => Some((*session, *address)),
@@ -337,6 +357,7 @@ impl Conductor {
                 let job = self.job_table.as_ref().and_then(|jobs| jobs.of_session(session));
                 let job = job.map(|(job, host)| (job, host.to_owned()));
                 self.board.note_called(session, address, job);
+                self.caps.divide_anew();
             }
             _ => {}
         }
@@ -479,6 +500,7 @@ impl Conductor {
         let waiting = self.daemon.reload(&in_force)?;
         self.roots = roots;
         self.board.set(Settings::of(&in_force));
+        self.caps.set_schedule(config.schedule);
         self.peers = config.peers;
         self.peer_book = book;
         if let Some(jobs) = &mut self.job_table {

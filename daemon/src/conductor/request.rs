@@ -88,7 +88,7 @@ impl Conductor {
     /// What can be answered from what is known.
     fn answer(&mut self, from: Address, command: &Command) -> Result<(), ErrorReport> {
         let counts = self.job_table.as_ref().map(super::jobs::Jobs::counts).unwrap_or_default();
-        match answer(&self.board, counts, self.clients.count(), command) {
+        match answer((&self.board, &self.caps), counts, self.clients.count(), command) {
             Answer::Whole(events, reply) => {
                 events.into_iter().for_each(|event| self.out.event(from, event));
                 self.out.done(from, reply);

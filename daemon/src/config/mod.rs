@@ -23,6 +23,7 @@ mod control;
 mod limits;
 mod peer;
 mod roots;
+mod schedule;
 mod table;
 mod text;
 
@@ -37,8 +38,11 @@ pub(crate) use peer::{PEER_NAME_RULE, RATE_LEAST_BPS};
 pub use peer::{Peer, PeerAddress, PeerSource, Rights};
 pub(crate) use roots::{INBOX, NAME_MAX, OVERLAP_REMEDY, ROOT_NAME_RULE, is_root_name};
 pub use roots::{Root, RootSource};
+pub(crate) use schedule::RATE_LEAST_BPS;
+pub use schedule::{Entry, Schedule, Standing};
 use table::{Fields, Value};
 pub(crate) use text::is_name;
+pub(crate) use text::rate_text;
 pub use text::{parse_rate, parse_size};
 
 /// The UDP port of udpx.
@@ -64,6 +68,8 @@ pub struct Config {
     pub keep_free: u64,
     /// How much of everything there may be at once.
     pub limits: Limits,
+    /// The most that all transfers together may move, and when.
+    pub schedule: Schedule,
     /// What becomes of received bytes.
     pub sink: Sink,
     /// Where programs of this machine talk to the daemon.
@@ -101,6 +107,7 @@ impl Default for Config {
             quotas: BTreeMap::new(),
             keep_free: 0,
             limits: Limits::default(),
+            schedule: Schedule::default(),
             sink: Sink::Files,
             control: Control::Auto,
             staging: STAGING,
@@ -207,6 +214,8 @@ impl Config {
         if let Some(value) = fields.take("state") {
             config.state = Some(value.absolute_path()?);
         }
+        let (limit, timetable) = (fields.take("limit"), fields.take("timetable"));
+        config.schedule = Schedule::parse(limit.as_ref(), timetable.as_ref())?;
         if let Some(value) = fields.take("sink") {
             config.sink = sink(&value)?;
         }

@@ -36,6 +36,18 @@ pub fn parse_rate(text: &str) -> Option<u64> {
     scale(number, factor)
 }
 
+/// A rate as people read it: `100 Mbit/s`, `1.5 Gbit/s`.
+pub(crate) fn rate_text(bps: u64) -> String {
+    let units = [(1_000_000_000, "Gbit/s"), (1_000_000, "Mbit/s"), (1_000, "kbit/s")];
+    match units.into_iter().find(|&(unit, _)| bps >= unit) {
+        Some((unit, name)) => {
+            let number = format!("{:.2}", bps as f64 / unit as f64);
+            format!("{} {name}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        None => format!("{bps} bit/s"),
+    }
+}
+
 fn split(text: &str) -> Option<(&str, &str)> {
     let text = text.trim();
     let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_')).count();
@@ -92,6 +104,12 @@ mod tests {
             (parse_rate("100M"), parse_rate("7bps"), parse_rate("")),
             (Some(100_000_000), Some(7), None)
         );
+    }
+
+    #[test]
+    fn rates_are_told_in_their_unit() {
+        let told = [999, 8_000, 100_000_000, 1_500_000_000, 12_345_678].map(rate_text);
+        assert_eq!(told, ["999 bit/s", "8 kbit/s", "100 Mbit/s", "1.5 Gbit/s", "12.35 Mbit/s"]);
     }
 
     #[test]

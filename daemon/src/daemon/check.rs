@@ -1,6 +1,9 @@
 //! What a configuration means, in lines for people: `udpxd check`.
 
-use crate::config::{Config, Limits, Peer, Rights};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
+
+use crate::config::{Config, Limits, Peer, Rights, Schedule, rate_text};
 
 /// A line for each thing that the configuration says.
 pub(super) fn meaning(config: &Config) -> Vec<String> {
@@ -17,6 +20,7 @@ pub(super) fn meaning(config: &Config) -> Vec<String> {
         }
     }
     lines.push(format!("keeps jobs in {}, {}", config.state_directory().display(), history(&config.limits)));
+    schedule(&config.schedule, &Timestamp::now().to_zoned_datetime(TimeZone::system()), &mut lines);
     let Limits { jobs, jobs_per_user, running, running_per_user, sessions, streams, .. } = config.limits;
     lines.push(format!("at most {jobs} jobs, of a user {jobs_per_user}"));
     lines.push(format!("at most {running} of them running, of a user {running_per_user}"));
@@ -26,6 +30,29 @@ pub(super) fn meaning(config: &Config) -> Vec<String> {
         None => "no control socket".into(),
     });
     lines
+}
+
+/// What everything together may move, entry by entry, and what holds at `now`.
+fn schedule(schedule: &Schedule, now: &ZonedDateTime, lines: &mut Vec<String>) {
+    let rate = |bps: Option<u64>| {
+        bps.map_or_else(|| "without a limit".into(), |bps| format!("at most {}", rate_text(bps)))
+    };
+    let whole = rate(schedule.limit_bps);
+    if schedule.entries.is_empty() {
+        return lines.push(format!("moves {whole}, all transfers together"));
+    }
+    for entry in &schedule.entries {
+        lines.push(format!(
+            "moves {}, all transfers together, by the timetable's {:?}",
+            rate(entry.bps),
+            entry.text
+        ));
+    }
+    lines.push(format!("moves {whole} at any other time"));
+    let standing = schedule.standing(now);
+    let zone = now.time_zone();
+    let name = zone.iana_name().unwrap_or("local time");
+    lines.push(format!("now, {} in {name}: {}", now.strftime("%a %H:%M"), standing.told(zone)));
 }
 
 fn of_peer(config: &Config, peer: &Peer, lines: &mut Vec<String>) {
@@ -64,6 +91,31 @@ fn history(limits: &Limits) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_timetable_is_told_with_what_holds_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("udpxd.toml");
+        let text =
+            "limit = \"1gbit\"\ntimetable = [\"Mon-Fri 08:00-18:00 100mbit\", \"Sun 00:00-24:00 none\"]";
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load(&path).unwrap();
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let now: Timestamp = "2026-11-25T12:30:00Z".parse().unwrap();
+        let mut lines = Vec::new();
+        schedule(&config.schedule, &now.to_zoned_datetime(zone), &mut lines);
+        assert_eq!(
+            lines,
+            [
+                "moves at most 100 Mbit/s, all transfers together, by the timetable's \"Mon-Fri 08:00-18:00 100mbit\"",
+                "moves without a limit, all transfers together, by the timetable's \"Sun 00:00-24:00 none\"",
+                "moves at most 1 Gbit/s at any other time",
+                "now, Wed 13:30 in Europe/Berlin: 100 Mbit/s until Wed 18:00 (\"Mon-Fri 08:00-18:00 100mbit\")",
+            ]
+        );
+        let none = meaning(&Config::default());
+        assert!(none.iter().any(|line| line == "moves without a limit, all transfers together"), "{none:?}");
+    }
 
     #[test]
     fn each_grant_and_limit_is_a_line() {

@@ -25,8 +25,8 @@ pub use error::{ErrorReport, code};
 pub use event::{Event, FileReport, Phase, Pong, Progress, Sample};
 pub use job::{Direction, JobReport, JobState, PlaceReport};
 pub use report::{
-    Counter, DaemonReport, Entry, EntryKind, InboxEntry, InviteReport, JobCounts, KeyReport, PeerReport,
-    PingReport, RootReport, SessionReport, VersionReport,
+    Counter, DaemonReport, Entry, EntryKind, InboxEntry, InviteReport, JobCounts, KeyReport, LimitReport,
+    PeerReport, PingReport, RootReport, SessionReport, VersionReport,
 };
 pub use request::{Request, RequestError, RequestErrorKind};
 pub use response::{Body, Reply, Response};

@@ -176,6 +176,9 @@ pub struct DaemonReport {
     pub sessions: u32,
     /// Connections of the control socket.
     pub connections: u32,
+    /// What everything together may move.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limit: LimitReport,
     /// All that was sent.
     pub sent: Row,
     /// All that was received.
@@ -185,6 +188,23 @@ pub struct DaemonReport {
     /// Whatever else is counted, dropped packets by their reason above all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counters: Vec<Counter>,
+}
+
+/// What everything together may move.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LimitReport {
+    /// Bits a second now, the least of what is written and what was commanded; absent if there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_bps: Option<u64>,
+    /// The entry of the timetable that holds now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// When the timetable says something else, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_unix_ms: Option<u64>,
+    /// What `limit all` said, bits a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_bps: Option<u64>,
 }
 
 /// Jobs by state.

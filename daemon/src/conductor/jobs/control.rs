@@ -163,12 +163,12 @@ impl Jobs {
             }
             LimitTarget::All => {
                 who.admins.require(who.peer, "The limit of everything")?;
-                self.limit_of_all = rate_bps;
+                cx.caps.set_all(rate_bps);
             }
             // It is a setting of the peer, and no matter of jobs.
             LimitTarget::Peer { .. } => return Err(error(Code::Bug, Code::Bug.text(), Code::Bug.remedy())),
         }
-        self.share_rates(cx);
+        cx.caps.divide_anew();
         cx.out.done(from, Reply::Nothing);
         Ok(())
     }

@@ -16,7 +16,6 @@
 
 mod control;
 mod job;
-mod rates;
 mod start;
 mod submit;
 mod tell;
@@ -30,6 +29,7 @@ use udpx_control::server::PeerCredentials;
 use udpx_proto::Code;
 
 use super::access::Admins;
+use super::caps::{Capped, Caps};
 use super::clients::{Address, Out};
 use super::lending::Lending;
 use super::reports::error;
@@ -62,6 +62,7 @@ pub(super) struct Cx<'a> {
     pub(super) resolver: &'a Resolver<Asker>,
     pub(super) ids: &'a mut ErrandIds,
     pub(super) peers: &'a [Peer],
+    pub(super) caps: &'a mut Caps,
     pub(super) out: &'a mut Out,
     pub(super) now: Instant,
 }
@@ -77,8 +78,6 @@ pub(super) struct Jobs {
     /// When the first of them wants to be tried again, or given up.
     alarm: Option<Instant>,
     limits: Limits,
-    /// What all jobs together may move, bits a second.
-    limit_of_all: Option<u64>,
     /// Who follows all jobs, and of which user; of all users if `None`.
     followers: Vec<(Address, Option<u32>)>,
     /// Requests that do nothing but lend: they end with their jobs.
@@ -109,7 +108,6 @@ impl Jobs {
             unkept: BTreeMap::new(),
             alarm: Some(now),
             limits,
-            limit_of_all: None,
             followers: Vec::new(),
             offers: HashSet::new(),
             unkept_roots: Vec::new(),
@@ -175,7 +173,7 @@ impl Jobs {
             (matches!(report, Report::Connected { .. }), matches!(report, Report::Ended { .. }));
         self.with_run(id, cx, |run, cx| run.on_report(report, cx));
         if fresh || ended {
-            self.share_rates(cx);
+            cx.caps.divide_anew();
         }
         None
     }
@@ -185,6 +183,14 @@ impl Jobs {
         let mut runs = self.runs();
         let (job, _) = runs.find(|(_, run)| run.link().session() == Some(session))?;
         Some((job.record.id, job.record.host.as_str()))
+    }
+
+    /// The sessions of jobs, for what they may move together.
+    pub(super) fn capped(&self) -> impl Iterator<Item = Capped> {
+        let capped = |(job, run): (&Job, &calls::Run)| {
+            Some(Capped { session: run.link().session()?, own: job.record.options.limit_bps })
+        };
+        self.runs().filter_map(capped)
     }
 
     /// The jobs that run.

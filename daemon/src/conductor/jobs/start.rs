@@ -218,7 +218,7 @@ impl Jobs {
                 self.end(id, JobState::Failed, Some(&failed), cx);
             }
         }
-        self.share_rates(cx);
+        cx.caps.divide_anew();
     }
 
     /// The error of a job some of whose files have failed, over all its tries.
