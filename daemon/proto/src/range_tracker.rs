@@ -284,6 +284,9 @@ impl RangeTracker {
     }
 }
 
+/// Runs of a block for which there is room from the first one on.
+const RUNS_ROOM: usize = 32;
+
 /// Adds `run` to the sorted, disjoint `runs`, merging; returns the bytes that are new.
 fn insert_run(runs: &mut Vec<Run>, run: Run) -> u64 {
     // In order is by far the most frequent.
@@ -309,6 +312,10 @@ fn insert_run(runs: &mut Vec<Run>, run: Run) -> u64 {
         last += 1;
     }
     if first == last {
+        if runs.capacity() == 0 {
+            // At once what a block with a usual number of holes needs: its memory goes from block to block.
+            runs.reserve(RUNS_ROOM);
+        }
         runs.insert(first, run);
     } else {
         runs[first] = merged;

@@ -148,6 +148,8 @@ pub(crate) struct Driver {
     pub(super) has_fetched: bool,
     /// It was closed on command, and that was reported.
     closed: bool,
+    /// Its trains go without segmentation offload: something on the way to this peer damages them.
+    pub(crate) singly: bool,
 }
 
 /// A session that will be closed on command.
@@ -204,6 +206,7 @@ impl Driver {
             wished_bps: None,
             has_fetched: false,
             closed: false,
+            singly: false,
         }
     }
 
@@ -315,6 +318,7 @@ impl Driver {
             }
             // Further lanes are neither offered nor taken here.
             Event::LaneOffered { .. } | Event::LaneReady { .. } => {}
+            Event::TrainsVanish => self.on_trains_vanish(),
             Event::Pong { body } => self.on_pong(body, cx),
             _ => {}
         }
@@ -389,6 +393,17 @@ impl Driver {
             Message::Unsupported(message) => tracing::debug!(?message, "the peer did not know a message"),
             _ => {}
         }
+    }
+
+    /// Nobody reports the fault that causes this, and without a word it would be taken for a bad path.
+    fn on_trains_vanish(&mut self) {
+        self.singly = true;
+        tracing::error!(
+            peer = %self.address,
+            "trains of packets vanish on the way to this peer while single packets arrive: the kernel or a network driver \
+             damages what it segments (UDP GSO). From now on this session sends without segmentation offload, which costs \
+             about half of the speed. Update the kernel or the driver, or set gso = false."
+        );
     }
 
     /// The user wants the path shared in another way.

@@ -36,8 +36,10 @@ impl Engine {
             }
         }
         let now = self.clock.now();
-        if hint == Some(HintKind::Refused) {
-            self.on_refused(at, now);
+        match hint {
+            Some(HintKind::Refused) => self.on_refused(at, now),
+            Some(HintKind::SizeDoubted) => self.doubt_size(at),
+            _ => {}
         }
         self.distribute(at, &batch, now);
         self.receive = Some(batch);
@@ -48,6 +50,18 @@ impl Engine {
                 }
                 driver.session.end_of_batch(now);
             }
+        }
+    }
+
+    /// An ICMP message came to a socket: one that is connected serves one session.
+    fn doubt_size(&mut self, at: usize) {
+        if self.wires[at].as_ref().is_none_or(|wire| wire.listening) {
+            return;
+        }
+        let drivers = self.associations.iter_mut().flatten().filter_map(Association::driver);
+        for driver in drivers.filter(|driver| driver.wire == at) {
+            driver.session.doubt_size(0);
+            driver.dirty = true;
         }
     }
 

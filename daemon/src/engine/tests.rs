@@ -241,6 +241,13 @@ fn trains_that_vanish_are_sent_again() {
 }
 
 #[test]
+fn a_device_that_damages_trains_costs_speed_and_no_file() {
+    for plain in [false, true] {
+        Pair::connect(udpx_udp::testing::damaging, plain).check(12 << 20);
+    }
+}
+
+#[test]
 fn a_session_that_is_closed_reports_once() {
     let pair = Pair::connect(|| FaultPlan::new().injector(), false);
     for _ in 0..2 {

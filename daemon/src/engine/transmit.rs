@@ -112,6 +112,9 @@ impl Shipper {
 fn seal(index: u32, driver: &Driver, wire: &mut Wire, plan: &Plan) -> Result<(), StreamId> {
     let segment = plan.segment() as u16;
     let Some(mut slot) = wire.train(plan.to(), segment) else { return Ok(()) };
+    if driver.singly {
+        slot.singly();
+    }
     let sealed = driver.session.seal(plan, &driver.sources, slot.buffer()).map_err(|fault| fault.0)?;
     driver.sources.check(plan.chunks())?;
     match slot.commit(sealed) {
@@ -142,6 +145,9 @@ fn gather_train<'a>(
     gather: &mut GatherBatch<'a>,
 ) -> Result<(), StreamId> {
     let Ok(mut slot) = gather.train(plan.to(), ECT0, plan.segment() as u16) else { return Ok(()) };
+    if driver.singly {
+        slot.singly();
+    }
     for (at, chunk) in plan.chunks().enumerate() {
         slot.push(&joints[at][if at == 0 { TAG } else { 0 }..]);
         slot.push(driver.sources.chunk(chunk).ok_or(chunk.stream)?);
@@ -232,6 +238,9 @@ impl Engine {
                 Notice::Refused => self.on_refused(at, now),
                 Notice::TooBig { index, lane, size } => {
                     self.with_driver(index, now, |driver, _| driver.session.on_too_big(lane, size));
+                }
+                Notice::SizeDoubted { index, lane } => {
+                    self.with_driver(index, now, |driver, _| driver.session.doubt_size(lane));
                 }
             }
         }

@@ -45,6 +45,8 @@ pub(crate) enum Notice {
     Refused,
     /// A datagram was larger than the route takes.
     TooBig { index: u32, lane: usize, size: u16 },
+    /// Somebody says that a datagram was larger than the path takes.
+    SizeDoubted { index: u32, lane: usize },
 }
 
 impl Wire {
@@ -111,6 +113,9 @@ impl Wire {
                 (HintKind::Refused, _) => notice(Notice::Refused),
                 (HintKind::TooBig, Some(TrainOwner { index, lane, segment })) => {
                     notice(Notice::TooBig { index, lane, size: segment });
+                }
+                (HintKind::SizeDoubted, Some(TrainOwner { index, lane, .. })) => {
+                    notice(Notice::SizeDoubted { index, lane });
                 }
                 _ => {}
             }

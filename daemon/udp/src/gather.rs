@@ -84,7 +84,7 @@ impl<'a> GatherBatch<'a> {
     /// Lets `send` see the trains, and empties the batch once all of them are finished.
     pub(crate) fn with_trains<T>(&mut self, send: impl FnOnce(&[Train<'_>], &mut Queue) -> T) -> T {
         let Self { parts, queued, queue } = self;
-        let blank = Shape { destination: None, ecn: 0, segment: 1, bytes: 0 };
+        let blank = Shape { destination: None, ecn: 0, segment: 1, bytes: 0, singly: false };
         let trains: [Train<'_>; TRAINS_MAX] = array::from_fn(|index| match queued.get(index) {
             Some(train) => Train { shape: train.shape, parts: &parts[train.start..train.end] },
             None => Train { shape: blank, parts: &[] },
@@ -113,6 +113,11 @@ pub struct GatherSlot<'b, 'a> {
 }
 
 impl<'a> GatherSlot<'_, 'a> {
+    /// Has the packets of this train sent without segmentation offload, whatever the socket does.
+    pub fn singly(&mut self) {
+        self.shape.singly = true;
+    }
+
     /// Appends a slice. At most 3 a packet of the longest train (192) fit; one more makes the commit fail.
     pub fn push(&mut self, slice: &'a [u8]) {
         if slice.is_empty() {

@@ -11,6 +11,9 @@ pub enum HintKind {
     CutAnew,
     /// A packet is larger than the route's MTU and was dropped: the end of an MTU probe.
     TooBig,
+    /// An ICMP message says that something was larger than the path takes; what was sent meanwhile went out. Anyone can
+    /// send such a message: check whether the size in use still passes.
+    SizeDoubted,
     /// The device cannot do GSO: from now on this socket sends every packet as a message of its own.
     GsoOff,
     /// ECN marks are refused: this socket has stopped marking.

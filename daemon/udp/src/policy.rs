@@ -28,6 +28,8 @@ pub(crate) enum Verdict {
     Again,
     /// Once more, and tell the caller.
     AgainOnce(HintKind),
+    /// Once more; tell the caller if it goes then.
+    AgainToTell(HintKind),
     /// Stop; everything that is left stays queued until the socket is writable.
     Blocked,
     /// The packets of this train singly, at once; tell the caller.
@@ -52,6 +54,10 @@ pub(crate) fn decide(errno: Errno, refused: Refused) -> Verdict {
         // EPOLLOUT could be for ever (the socket *is* writable) and to retry at once would spin. The message
         // is lost as if the queue had dropped it, which is what most queues do without saying so.
         Errno::ENOBUFS | Errno::ENOMEM => Verdict::Drop(HintKind::NoBuffers),
+
+        // Either this message is too large for the route, or an ICMP error that an earlier one caused was pending on the
+        // socket, and reporting it has cleared it. The second try tells.
+        Errno::EMSGSIZE if !refused.retried => Verdict::AgainToTell(HintKind::SizeDoubted),
 
         // A segment larger than the path MTU that the kernel knows: EMSGSIZE from 6.14 on, EINVAL before; but
         // EINVAL also means that this kernel or driver refuses the train for its own reasons. Single packets
@@ -119,8 +125,10 @@ mod tests {
             (Errno::EAGAIN, TRAIN, Verdict::Blocked),
             (Errno::ENOBUFS, TRAIN, Verdict::Drop(HintKind::NoBuffers)),
             (Errno::ENOMEM, SINGLE, Verdict::Drop(HintKind::NoBuffers)),
-            (Errno::EMSGSIZE, TRAIN, Verdict::Singly(HintKind::CutAnew)),
-            (Errno::EMSGSIZE, marked, Verdict::Drop(HintKind::TooBig)),
+            (Errno::EMSGSIZE, TRAIN, Verdict::AgainToTell(HintKind::SizeDoubted)),
+            (Errno::EMSGSIZE, marked, Verdict::AgainToTell(HintKind::SizeDoubted)),
+            (Errno::EMSGSIZE, Refused { retried: true, ..TRAIN }, Verdict::Singly(HintKind::CutAnew)),
+            (Errno::EMSGSIZE, retried, Verdict::Drop(HintKind::TooBig)),
             (Errno::EINVAL, TRAIN, Verdict::Singly(HintKind::CutAnew)),
             (Errno::EINVAL, marked, Verdict::EcnOff),
             (Errno::EINVAL, SINGLE, Verdict::Drop(HintKind::Rejected)),

@@ -147,7 +147,7 @@ impl Receiver {
                 ErrnoKind::Refused => self.hint = Some(HintKind::Refused),
                 ErrnoKind::Unreachable => self.hint = Some(HintKind::Unreachable),
                 // An ICMP "fragmentation needed": the transport finds its path MTU by itself.
-                ErrnoKind::MessageSize => {}
+                ErrnoKind::MessageSize => self.hint = Some(HintKind::SizeDoubted),
                 _ => return Err(errno.into()),
             }
             if errors == ERRORS_MAX {

@@ -52,6 +52,7 @@ impl Kernel {
                 Some(Fault::Error(errno)) => return Err(errno),
                 Some(Fault::Short(count)) => messages.truncate(count.max(1)),
                 Some(Fault::Vanish) => return Ok(messages.len()),
+                Some(Fault::VanishFirst(count)) => return Ok(count.clamp(1, messages.len())),
                 None => {}
             }
         }

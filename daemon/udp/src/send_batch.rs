@@ -80,7 +80,7 @@ impl SendBatch {
         let parts: [IoSlice<'_>; TRAINS_MAX] = array::from_fn(|index| {
             IoSlice::new(queued.get(index).map_or(&[], |train| &slab[train.start..][..train.shape.bytes]))
         });
-        let blank = Shape { destination: None, ecn: 0, segment: 1, bytes: 0 };
+        let blank = Shape { destination: None, ecn: 0, segment: 1, bytes: 0, singly: false };
         let trains: [Train<'_>; TRAINS_MAX] = array::from_fn(|index| Train {
             shape: queued.get(index).map_or(blank, |train| train.shape),
             parts: &parts[index..=index],
@@ -100,6 +100,11 @@ pub struct TrainSlot<'b> {
 }
 
 impl TrainSlot<'_> {
+    /// Has the packets of this train sent without segmentation offload, whatever the socket does.
+    pub fn singly(&mut self) {
+        self.shape.singly = true;
+    }
+
     /// Room for the longest train of this segment size. It holds whatever earlier trains left there.
     pub fn buffer(&mut self) -> &mut [u8] {
         &mut self.batch.slab[self.batch.end..][..train_bytes_max(self.shape.segment)]

@@ -34,6 +34,8 @@ pub enum Fault {
     Short(usize),
     /// It seems to succeed, and nothing is sent.
     Vanish,
+    /// That many messages (at least 1) seem to be sent, and are not; the rest is left for another call.
+    VanishFirst(usize),
 }
 
 /// A `sendmmsg` that is about to happen.
@@ -128,6 +130,22 @@ pub fn refuse(errno: Errno, refused: impl Fn(&RecordedMessage) -> bool + Send + 
         Some(0) => Some(Fault::Error(errno)),
         Some(before) => Some(Fault::Short(before)),
         None => None,
+    })
+}
+
+/// A device that damages what it segments: trains seem to be sent and never arrive, single packets do.
+#[must_use]
+pub fn damaging() -> SendInjector {
+    Box::new(|attempt| {
+        let is_train = |index: usize| attempt.message(index).packets() > 1;
+        match (0..attempt.len()).position(is_train) {
+            Some(0) => {
+                let trains = (0..attempt.len()).take_while(|&index| is_train(index)).count();
+                Some(Fault::VanishFirst(trains))
+            }
+            Some(before) => Some(Fault::Short(before)),
+            None => None,
+        }
     })
 }
 

@@ -61,6 +61,8 @@ pub(crate) struct Shape {
     pub(crate) ecn: u8,
     pub(crate) segment: u16,
     pub(crate) bytes: usize,
+    /// Its packets are messages of their own.
+    pub(crate) singly: bool,
 }
 
 impl Shape {
@@ -69,7 +71,7 @@ impl Shape {
         if segment == 0 || usize::from(segment) > DATAGRAM_BYTES_MAX {
             return Err(TrainError::SegmentSize);
         }
-        Ok(Self { destination, ecn: ecn & ECN_MASK, segment, bytes: 0 })
+        Ok(Self { destination, ecn: ecn & ECN_MASK, segment, bytes: 0, singly: false })
     }
 
     /// The same train with its bytes counted and checked.
@@ -115,6 +117,8 @@ pub(crate) struct Cursor {
     pub(crate) suspect: bool,
     /// The message at the cursor was already sent a second time after a pending socket error.
     pub(crate) retried: bool,
+    /// The first time it was refused as too large.
+    pub(crate) doubted: bool,
 }
 
 impl Cursor {

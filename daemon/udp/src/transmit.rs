@@ -143,6 +143,9 @@ impl Transmitter {
             let sizes = (cursor.packet..cursor.packet + taken).map(|packet| train.shape.packet_bytes(packet));
             outcome.bytes += sizes.sum::<usize>();
             cursor.retried = false;
+            if std::mem::take(&mut cursor.doubted) {
+                hint(outcome, HintKind::SizeDoubted, train, cursor);
+            }
             if cursor.suspect && cursor.packet + taken == packets {
                 self.strikes += 1;
             }
@@ -164,8 +167,14 @@ impl Transmitter {
                 cursor.retried = true;
                 hint(outcome, kind, train, cursor);
             }
+            Verdict::AgainToTell(_) => {
+                cursor.retried = true;
+                cursor.doubted = true;
+            }
             Verdict::Blocked => outcome.blocked = true,
             Verdict::Singly(kind) => {
+                cursor.doubted = false;
+                cursor.retried = false;
                 cursor.singly = true;
                 cursor.suspect = true;
                 hint(outcome, kind, train, cursor);
@@ -182,6 +191,7 @@ impl Transmitter {
                 hint(outcome, kind, train, cursor);
                 cursor.suspect = false;
                 cursor.retried = false;
+                cursor.doubted = false;
                 pass(train, cursor, packets, outcome);
             }
         }
@@ -195,7 +205,7 @@ impl Transmitter {
 
     /// Whether the train at that cursor goes as one GSO message. A train of one packet never does.
     fn is_whole(&self, train: &Train<'_>, at: &Cursor) -> bool {
-        self.gso && !at.singly && at.packet == 0 && train.shape.packets() > 1
+        self.gso && !train.shape.singly && !at.singly && at.packet == 0 && train.shape.packets() > 1
     }
 
     fn mark(&self, train: &Train<'_>) -> u8 {

@@ -105,20 +105,36 @@ fn an_unreadable_source_drops_the_train_and_says_which() {
 
 #[test]
 fn a_refused_train_goes_out_singly_at_once() {
-    for errno in [Errno::EINVAL, Errno::EMSGSIZE] {
-        let mut run = Run::at(0, errno);
+    // EMSGSIZE may be news of an earlier packet, so it is believed when it is said twice.
+    for (errno, times) in [(Errno::EINVAL, 1), (Errno::EMSGSIZE, 2)] {
+        let plan = (0..times).fold(FaultPlan::new(), |plan, call| plan.at(call, Fault::Error(errno)));
+        let mut run = Run::new(0, plan.injector());
         run.assert_arrived(0..0);
         assert!(run.outcome.hints.contains(HintKind::CutAnew));
+        assert!(!run.outcome.hints.contains(HintKind::SizeDoubted));
         assert!(run.sender.gso());
         // The first train as ten single packets, in one call with the four whole trains behind it.
         let second: Vec<_> = run
             .recording
             .take()
             .iter()
-            .filter(|message| message.call == 1)
+            .filter(|message| message.call == times)
             .map(|message| message.segment)
             .collect();
         assert_eq!(second, [vec![None; 10], vec![Some(1000); 4]].concat());
+    }
+}
+
+#[test]
+fn a_pending_message_of_a_smaller_path_loses_nothing_and_is_told() {
+    // Whatever is sent next reports it, a train as well as what is left of one.
+    for call in [0, 1] {
+        let plan = FaultPlan::new().at(0, Fault::Short(2)).at(call, Fault::Error(Errno::EMSGSIZE));
+        let mut run = Run::new(0, plan.injector());
+        run.assert_arrived(0..0);
+        let hints: Vec<_> = run.outcome.hints.iter().map(|hint| hint.kind).collect();
+        assert_eq!(hints, [HintKind::SizeDoubted], "call {call}");
+        assert!(run.sender.gso() && run.outcome.dropped == 0);
     }
 }
 
@@ -295,7 +311,7 @@ fn receiving_survives_errors_that_are_news_of_sends() {
     let mut recv = RecvBatch::new(4);
     assert_eq!(receiver.recv(&mut recv).unwrap(), 1);
     assert_eq!(recv.iter().next().unwrap().datagrams().len(), 5);
-    assert_eq!(receiver.take_hint(), Some(HintKind::Unreachable));
+    assert_eq!(receiver.take_hint(), Some(HintKind::SizeDoubted));
     assert_eq!(receiver.counters().recvmmsg_calls, 5);
     // A flood of them ends, and what makes the socket useless is an error.
     for errno in [Errno::ECONNREFUSED, Errno::EBADF] {

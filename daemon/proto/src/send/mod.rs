@@ -10,4 +10,5 @@ pub(crate) mod sent_ring;
 pub(crate) mod stream;
 pub(crate) mod streams;
 pub(crate) mod tail;
+pub(crate) mod train_health;
 pub(crate) mod trains;

@@ -2,6 +2,9 @@
 //!
 //! Each train books its own time on the wire at the rate in force. A sender that comes late may catch up
 //! on at most [`Pacer::SLACK`] of bookings, so that timers need not be finer than that.
+//!
+//! Waking up costs more than sending. Where a train is much shorter than a millisecond, because it can hold no more, the
+//! sender sleeps until two are due; and however short trains are, until a tenth of a millisecond's worth is.
 
 use crate::time::Time;
 
@@ -9,6 +12,8 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(crate) struct Pacer {
     next: Time,
+    /// When the last train left.
+    last: Time,
 }
 
 impl Pacer {
@@ -16,18 +21,27 @@ impl Pacer {
     const SLACK: u64 = 1_000_000;
     /// Longest train, as time on the wire (policers and shallow queues downstream).
     const TRAIN: f64 = 0.001;
+    /// Wake-ups are not closer than this: 10,000 a second at most.
+    const WAKE_GAP: u64 = 100_000;
 
     pub(crate) fn new(now: Time) -> Self {
-        Self { next: now }
+        Self { next: now, last: Time::ZERO }
     }
 
-    /// When the next train may leave.
+    /// When the next train is due.
     pub(crate) fn next(&self) -> Time {
         self.next
     }
 
+    /// When it may leave: at once if it is due and another one leaves at this very moment, else when `patience` has passed,
+    /// so that whatever wakes the sender before then does not break what leaves together.
+    pub(crate) fn may_leave(&self, now: Time, patience: impl FnOnce() -> u64) -> Time {
+        if self.next > now || self.last != now { self.next.after_nanos(patience()) } else { self.next }
+    }
+
     /// Books `bytes` at `bps` (bits a second).
     pub(crate) fn on_sent(&mut self, now: Time, bytes: u64, bps: f64) {
+        self.last = now;
         let start = self.next.max(Time::from_nanos(now.as_nanos().saturating_sub(Self::SLACK)));
         self.next = start.after_nanos((bytes as f64 * 8e9 / bps.max(1.0)) as u64);
     }
@@ -38,15 +52,46 @@ impl Pacer {
         self.next = self.next.min(now).after_nanos((booked * old.max(1.0) / new.max(1.0)) as u64);
     }
 
+    /// Nanoseconds to sleep beyond [`next`](Self::next), for trains of `bytes` at `bps`, so that several leave at once.
+    /// `pairs`: two of them may, if they are within a millisecond together, or nearly.
+    pub(crate) fn patience(bytes: usize, bps: f64, pairs: bool) -> u64 {
+        let train = (bytes as f64 * 8e9 / bps.max(1.0)) as u64;
+        let together = if pairs && train <= PAIR { 2 } else { 1 };
+        (train * (together - 1)).max(Self::WAKE_GAP.saturating_sub(train)).min(Self::SLACK)
+    }
+
     /// Bytes of the longest train at `bps`.
     pub(crate) fn train_bytes(bps: f64) -> usize {
         (bps * Self::TRAIN / 8.0) as usize
     }
 }
 
+/// Trains that are at most so long on the wire leave in pairs: a full one of 65,000 bytes at 1 Gbit/s is.
+const PAIR: u64 = 525_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wake_ups_are_rare_and_bursts_short() {
+        for bps in [1e6, 100e6, 500e6, 1e9, 5e9, 10e9, 40e9] {
+            for limit in [1472, 5 * 1472, 44 * 1472] {
+                let bytes = Pacer::train_bytes(bps).clamp(1472, limit);
+                let pairs = limit > 60_000;
+                let train = bytes as f64 * 8.0 / bps;
+                let sleep = train + Pacer::patience(bytes, bps, pairs) as f64 / 1e9;
+                assert!(sleep >= 0.000_099, "{bps} bit/s, {bytes} bytes: {sleep} s between wake-ups");
+                // Nothing is held back by more than a train of a millisecond is.
+                let late = sleep - train;
+                assert!(late <= 0.000_525, "{bps} bit/s, {bytes} bytes: {late} s late");
+                assert!(pairs || late <= 0.000_1, "{bps} bit/s, {bytes} bytes: {late} s late");
+            }
+        }
+        let at = |bps| Pacer::patience(44 * 1472, bps, true);
+        assert_eq!(at(100e6), 0);
+        assert!(at(1e9) > 500_000, "a thousand wake-ups a second instead of two");
+    }
 
     #[test]
     fn a_late_sender_catches_up_one_millisecond_only() {

@@ -56,6 +56,8 @@ pub(crate) struct Train {
     pub(crate) first_sent: Time,
     /// Number of its first packet.
     pub(crate) first: u64,
+    /// Its packets; 0 while it is being planned.
+    pub(crate) packets: u32,
     /// The rate control's phase in which it was sent.
     pub(crate) phase: u32,
     pub(crate) app_limited: bool,
@@ -152,6 +154,12 @@ impl SentRing {
 
     pub(crate) fn train(&self, index: u32) -> &Train {
         &self.trains[index as usize & (self.trains.len() - 1)]
+    }
+
+    /// The train that was pushed last has so many packets.
+    pub(crate) fn close_train(&mut self, packets: u32) {
+        let mask = self.trains.len() - 1;
+        self.trains[self.next_train.wrapping_sub(1) as usize & mask].packets = packets;
     }
 
     fn contains(&self, number: u64) -> bool {

@@ -7,6 +7,7 @@ use crate::lane::Lane;
 use crate::rate::Sample;
 use crate::send::sent_ring::{Carried, Sent, State, Train};
 use crate::send::stream::Signal;
+use crate::send::train_health::Place;
 use crate::time::Time;
 use crate::trace::{TraceEvent, TraceKind, Traced};
 use crate::wire::sack::Sack;
@@ -176,6 +177,10 @@ impl Session {
                 return;
             }
             Carried::Bulk => {
+                let place = Place::of(number - train.first, train.packets.into());
+                if packet.state == State::InFlight && self.send.health.on_fate(train.sent, place, false) {
+                    self.events.push_back(Event::TrainsVanish);
+                }
                 let (stream, start, end) =
                     (StreamId(packet.stream), packet.offset, packet.offset + u64::from(packet.len));
                 if tally.run.0 == stream && tally.run.2 == start {
@@ -272,7 +277,7 @@ impl Session {
     fn on_packet_lost(&mut self, now: Time, index: usize, number: u64) {
         let lane = &mut self.lanes[index];
         let packet = lane.sent.set_lost(number);
-        let Train { phase, first, sent, .. } = *lane.sent.train(packet.train);
+        let Train { phase, first, sent, packets, .. } = *lane.sent.train(packet.train);
         settle(lane, &mut self.send.in_flight, &packet);
         match packet.carried {
             Carried::Silent => return,
@@ -280,6 +285,9 @@ impl Session {
             Carried::Bulk => {
                 if packet.wire <= lane.mtu.current() {
                     self.send.trains.on_lost(number - first);
+                    if self.send.health.on_fate(sent, Place::of(number - first, packets.into()), true) {
+                        self.events.push_back(Event::TrainsVanish);
+                    }
                 }
                 if let Some(stream) = self.send.streams.get_mut(StreamId(packet.stream)) {
                     stream.on_lost(packet.offset, u64::from(packet.len), sent);

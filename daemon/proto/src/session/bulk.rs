@@ -56,8 +56,18 @@ impl Session {
         if send.in_flight >= send.rate.window() || self.pick_lane().is_none() {
             return Some(Blocked::Window);
         }
-        let at = send.pacer.next();
+        let at = send.pacer.may_leave(now, || self.pacing_patience());
         (at > now).then_some(Blocked::Paced(at))
+    }
+
+    /// How much longer than until the next train is due the driver may sleep. Where losses cluster in trains, two in a row
+    /// would be as bad as a longer one.
+    fn pacing_patience(&self) -> u64 {
+        let bps = self.send.rate.pacing_bps();
+        let datagram = usize::from(self.lanes[0].mtu.current());
+        let limit = self.send.trains.limit();
+        let bytes = TRAIN_BYTES_MAX.min(Pacer::train_bytes(bps)).clamp(datagram, datagram * limit);
+        Pacer::patience(bytes, bps, limit == TRAIN_PACKETS_MAX)
     }
 
     /// The next usable lane with room, in turn.
@@ -97,7 +107,8 @@ impl Session {
         let lane = &mut self.lanes[index];
         let window = (self.send.rate.window() - self.send.in_flight) as usize;
         let bytes = TRAIN_BYTES_MAX.min(Pacer::train_bytes(bps)).min(window);
-        let packets = (bytes / datagram).clamp(1, TRAIN_PACKETS_MAX.min(self.send.trains.limit()));
+        let limit = if self.send.health.wants_single() { 1 } else { self.send.trains.limit() };
+        let packets = (bytes / datagram).clamp(1, TRAIN_PACKETS_MAX.min(limit));
         lane.sent.reserve(packets);
         if self.send.in_flight == 0 {
             self.send.first_sent = now;
@@ -109,6 +120,7 @@ impl Session {
             delivered_at: self.send.delivered_at,
             first_sent: self.send.first_sent,
             first: lane.sent.next(),
+            packets: 0,
             phase: self.send.rate.phase(),
             app_limited: self.send.delivered < self.send.app_limited,
         });
@@ -142,6 +154,8 @@ impl Session {
             }
         }
         let count = plan.bulk.len() as u64;
+        lane.sent.close_train(count as u32);
+        self.send.health.on_sent(now, plan.bulk.len());
         stream.stats.packets += count;
         stream.stats.frames += count;
         stream.stats.wire_bytes += wire_bytes;

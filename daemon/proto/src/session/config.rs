@@ -203,6 +203,9 @@ pub enum Event {
     },
     /// Nothing was heard for the idle time-out; the session is dead.
     TimedOut,
+    /// Trains are lost much more often than single packets: segmentation offload of this host, or a device on the way,
+    /// damages them. They are to be sent without it. Told once.
+    TrainsVanish,
     /// The peer broke the protocol; the session was closed.
     ProtocolError(&'static str),
 }

@@ -367,6 +367,7 @@ impl Session {
             delivered_at: self.send.delivered_at,
             first_sent: self.send.first_sent,
             first: lane.sent.next(),
+            packets: 1,
             phase: self.send.rate.phase(),
             app_limited: true,
         });

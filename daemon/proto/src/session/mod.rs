@@ -41,6 +41,7 @@ use crate::send::mtu::Mtu;
 use crate::send::pacer::Pacer;
 use crate::send::streams::SendStreams;
 use crate::send::tail::LossShare;
+use crate::send::train_health::TrainHealth;
 use crate::send::trains::Trains;
 use crate::time::Time;
 use crate::trace::TraceSink;
@@ -91,6 +92,7 @@ struct Sender {
     pacer: Pacer,
     trains: Trains,
     losses: LossShare,
+    health: TrainHealth,
     /// The record of a datagram of control frames that goes out once more.
     double: Option<u32>,
     /// Credit granted by the peer and spent, unique stream bytes.
@@ -166,6 +168,7 @@ impl Session {
                 pacer: Pacer::new(now),
                 trains: Trains::new(),
                 losses: LossShare::default(),
+                health: TrainHealth::new(),
                 double: None,
                 credit: peer_params.staging_credit,
                 credit_used: 0,
@@ -468,6 +471,14 @@ impl Session {
             (next.saturating_sub(PACKETS_TRACKED_MAX as u64)..next).contains(&number)
         };
         self.lanes.iter().find(|l| l.remote == lane).is_some_and(lately)
+    }
+
+    /// Somebody, who may be anyone, says that the path of `lane` takes no datagrams of the size in use: that is checked.
+    pub fn doubt_size(&mut self, lane: usize) {
+        if let Some(lane) = self.lanes.get_mut(lane).filter(|lane| !lane.mtu.is_in_doubt()) {
+            lane.mtu.suspect();
+            lane.probe_due |= lane.mtu.is_in_doubt();
+        }
     }
 
     /// Whether bulk data goes authenticated but not encrypted.

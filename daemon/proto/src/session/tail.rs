@@ -5,6 +5,7 @@ use super::Session;
 use crate::ids::StreamId;
 use crate::send::plan::{Plan, PlanKind};
 use crate::send::sent_ring::Carried;
+use crate::send::stream::SendStream;
 use crate::time::Time;
 use crate::wire::bulk::OVERHEAD;
 use crate::wire::frame::FrameWriter;
@@ -50,15 +51,13 @@ impl Session {
             }
         }
         for &id in &original.ends {
-            let end = streams.get(id).and_then(|stream| stream.end());
+            let end = streams.get(id).and_then(SendStream::end);
             if end.is_some_and(|end| writer.end(id, end)) {
                 copy.ends.push(id);
             }
         }
         for &id in &original.resets {
-            let written = |stream: &crate::send::stream::SendStream| {
-                writer.reset(id, stream.reset_code, stream.sent_bytes())
-            };
+            let written = |stream: &SendStream| writer.reset(id, stream.reset_code, stream.sent_bytes());
             if streams.get(id).is_some_and(written) {
                 copy.resets.push(id);
             }

@@ -92,9 +92,9 @@ impl Session {
                 lane.pto_count += 1;
                 // The answers of a path that comes back would tell nothing of packets that left long before.
                 if lane.pto_count <= PTOS_IN_DOUBT {
-                    lane.doubt_mtu()
+                    lane.doubt_mtu();
                 } else {
-                    lane.mtu.trust()
+                    lane.mtu.trust();
                 }
                 self.stats.probe_timeouts += 1;
                 let count = lane.pto_count;
