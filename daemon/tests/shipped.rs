@@ -89,6 +89,7 @@ fn the_shipped_configuration_has_every_setting_with_its_default() {
         roots: of_examples.roots,
         quotas: of_examples.quotas,
         state: of_examples.state,
+        schedule: of_examples.schedule,
         ..Config::default()
     };
     assert_eq!(config.state_directory(), Config::default().state_directory());

@@ -100,6 +100,7 @@ mod tests {
         assert_eq!(parse_size("1.5g"), Some(3 << 29));
         assert_eq!((parse_size("x"), parse_size("1 parsec"), parse_size("99999999999T")), (None, None, None));
         assert_eq!(parse_rate("1.5 Gbit/s"), Some(1_500_000_000));
+        assert_eq!((parse_rate("100mbit"), parse_rate("8 kbit")), (Some(100_000_000), Some(8_000)));
         assert_eq!(
             (parse_rate("100M"), parse_rate("7bps"), parse_rate("")),
             (Some(100_000_000), Some(7), None)
