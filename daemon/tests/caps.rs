@@ -120,13 +120,14 @@ fn caps_policies_and_the_timetable_hold_within_a_second() {
     let source = Local { path: at("large").as_path().into(), how: How::Fd, bytes: None };
     let destination =
         Remote { host: "bob".into(), port: None, key: None, root: String::new(), path: "large".into() };
-    let push =
-        Push { sources: vec![source], destinations: vec![destination], options: TransferOptions::default() };
+    // What is counted is blocks that are whole: of one stream there is one at a time that is not.
+    let options = TransferOptions { streams: Some(1), ..TransferOptions::default() };
+    let push = Push { sources: vec![source], destinations: vec![destination], options };
     let _responses = client.request(push, &[file.as_fd()]).unwrap();
     // Payload of a cap on wire bits, in steps of the blocks that arrive; and this machine may be busy.
     let holds = |what: &str, cap: f64| {
         let mbit = alice.rate();
-        assert!(mbit < 1.15 * cap + 2.0 && mbit > 0.4 * cap, "{what}: {mbit} Mbit/s at a cap of {cap}");
+        assert!(mbit < 1.15 * cap + 7.0 && mbit > 0.4 * cap - 3.0, "{what}: {mbit} Mbit/s at a cap of {cap}");
     };
 
     holds("the timetable", 80.0);

@@ -77,18 +77,15 @@ impl Schedule {
         let midnight = now.date().at(0, 0, 0, 0);
         for day in -1..=DAYS_AHEAD {
             let minutes = self.entries.iter().flat_map(|entry| [entry.from, entry.to]);
-            edges.extend(minutes.filter_map(|minute| {
-                let wall = midnight.checked_add(day.days().minutes(i64::from(minute))).ok()?;
-                // An edge that the clock shows twice has its first time here; the second follows from the change.
-                zone.to_ambiguous_timestamp(wall).compatible().ok()
+            edges.extend(minutes.flat_map(|minute| {
+                let wall = midnight.checked_add(day.days().minutes(i64::from(minute))).ok();
+                // An edge that the clock shows twice is two moments.
+                let moments = wall.map(|wall| zone.to_ambiguous_timestamp(wall));
+                moments.into_iter().flat_map(|both| [both.clone().earlier(), both.later()]).flatten()
             }));
         }
         let held = self.entry_at(now.datetime());
         edges.retain(|&edge| edge > now.timestamp());
-        edges.sort_unstable();
-        // Where the clock was set back, edges of the hour before come again an hour later.
-        let again: Vec<_> = edges.iter().filter_map(|&edge| edge.checked_add(1.hour()).ok()).collect();
-        edges.extend(again);
         edges.sort_unstable();
         edges.into_iter().find(|&edge| self.entry_at(zone.to_datetime(edge)) != held)
     }
