@@ -133,10 +133,14 @@ impl Lane {
     /// When the silence becomes remarkable, while data flows: the first answer that is missing is late by a quarter of a
     /// round trip, or by more than the variation explains. The probe time-out, which is timed from the *last* packet, comes much
     /// later, and not at all as long as the window allows more.
+    #[inline]
     pub(crate) fn hush_at(&self) -> Option<Time> {
-        let (number, sent) = self.awaited.filter(|_| self.usable && self.rtt.is_sampled())?;
+        let (number, sent) = self.awaited?;
         // Once: what follows is the probe time-out's.
-        if self.pto_count > 0 || self.hushed == Some(number) {
+        if self.in_flight == 0 || self.pto_count > 0 || self.hushed == Some(number) {
+            return None;
+        }
+        if !self.usable || !self.rtt.is_sampled() {
             return None;
         }
         // Where more follows, one packet may just be lost.

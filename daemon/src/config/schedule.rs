@@ -81,7 +81,7 @@ impl Schedule {
                 let wall = midnight.checked_add(day.days().minutes(i64::from(minute))).ok();
                 // An edge that the clock shows twice is two moments.
                 let moments = wall.map(|wall| zone.to_ambiguous_timestamp(wall));
-                moments.into_iter().flat_map(|both| [both.clone().earlier(), both.later()]).flatten()
+                moments.into_iter().flat_map(|both| [both.earlier(), both.later()]).flatten()
             }));
         }
         let held = self.entry_at(now.datetime());

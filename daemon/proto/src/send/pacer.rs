@@ -14,6 +14,8 @@ pub(crate) struct Pacer {
     next: Time,
     /// When the last train left.
     last: Time,
+    /// How much longer than until `next` to sleep.
+    patience: u64,
 }
 
 impl Pacer {
@@ -25,7 +27,7 @@ impl Pacer {
     const WAKE_GAP: u64 = 100_000;
 
     pub(crate) fn new(now: Time) -> Self {
-        Self { next: now, last: Time::ZERO }
+        Self { next: now, last: Time::ZERO, patience: 0 }
     }
 
     /// When the next train is due.
@@ -33,10 +35,16 @@ impl Pacer {
         self.next
     }
 
-    /// When it may leave: at once if it is due and another one leaves at this very moment, else when `patience` has passed,
-    /// so that whatever wakes the sender before then does not break what leaves together.
-    pub(crate) fn may_leave(&self, now: Time, patience: impl FnOnce() -> u64) -> Time {
-        if self.next > now || self.last != now { self.next.after_nanos(patience()) } else { self.next }
+    /// When it may leave: at once if it is due and another one leaves at this very moment, else when its patience is
+    /// over, so that whatever wakes the sender before then does not break what leaves together.
+    pub(crate) fn may_leave(&self, now: Time) -> Time {
+        let patience = if self.next <= now && self.last == now { 0 } else { self.patience };
+        self.next.after_nanos(patience)
+    }
+
+    /// From now on trains have so many bytes and leave at `bps`; see [`patience`](Self::patience).
+    pub(crate) fn set_trains(&mut self, bytes: usize, bps: f64, pairs: bool) {
+        self.patience = Self::patience(bytes, bps, pairs);
     }
 
     /// Books `bytes` at `bps` (bits a second).
@@ -54,7 +62,7 @@ impl Pacer {
 
     /// Nanoseconds to sleep beyond [`next`](Self::next), for trains of `bytes` at `bps`, so that several leave at once.
     /// `pairs`: two of them may, if they are within a millisecond together, or nearly.
-    pub(crate) fn patience(bytes: usize, bps: f64, pairs: bool) -> u64 {
+    fn patience(bytes: usize, bps: f64, pairs: bool) -> u64 {
         let train = (bytes as f64 * 8e9 / bps.max(1.0)) as u64;
         if pairs && train < UNPACED {
             return 0;

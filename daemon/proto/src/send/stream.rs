@@ -201,11 +201,16 @@ impl SendStream {
         if self.is_reset() {
             return None;
         }
-        if let Some((offset, len)) = self.next_missing(max, CutKind::Lost) {
+        if !self.lost.is_empty()
+            && let Some((offset, len)) = self.next_missing(max, CutKind::Lost)
+        {
             return Some(self.cut(offset, len, CutKind::Lost));
         }
         let len = self.new_bytes().min(max).min(credit).min(self.room_at(self.cursor));
         if len == 0 {
+            if self.copies.is_empty() {
+                return None;
+            }
             let (offset, len) = self.next_missing(max, CutKind::Copy)?;
             return Some(self.cut(offset, len, CutKind::Copy));
         }
@@ -215,6 +220,7 @@ impl SendStream {
     }
 
     /// At most `max` bytes of the ranges that were lost, or are to be copied: what the peer does not have yet.
+    #[inline(never)]
     fn next_missing(&mut self, max: u64, kind: CutKind) -> Option<(u64, u64)> {
         while let Some(&(start, end)) = self.queue(kind).front() {
             let look = (end - start).min(LOOK * max);

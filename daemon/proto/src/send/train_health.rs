@@ -95,6 +95,11 @@ impl TrainHealth {
         matches!(self.state, State::Trying { single: true, .. })
     }
 
+    /// A trial is made: the fate of packets that arrive is of interest as well.
+    pub(crate) fn is_trying(&self) -> bool {
+        matches!(self.state, State::Trying { .. })
+    }
+
     /// A train of so many packets leaves.
     pub(crate) fn on_sent(&mut self, now: Time, packets: usize) {
         match &mut self.state {

@@ -177,9 +177,9 @@ impl Session {
                 return;
             }
             Carried::Bulk => {
-                let place = Place::of(number - train.first, train.packets.into());
-                if packet.state == State::InFlight && self.send.health.on_fate(train.sent, place, false) {
-                    self.events.push_back(Event::TrainsVanish);
+                if self.send.health.is_trying() && packet.state == State::InFlight {
+                    let train = *lane.sent.train(packet.train);
+                    self.on_trial(&train, number, false);
                 }
                 let (stream, start, end) =
                     (StreamId(packet.stream), packet.offset, packet.offset + u64::from(packet.len));
@@ -277,7 +277,8 @@ impl Session {
     fn on_packet_lost(&mut self, now: Time, index: usize, number: u64) {
         let lane = &mut self.lanes[index];
         let packet = lane.sent.set_lost(number);
-        let Train { phase, first, sent, packets, .. } = *lane.sent.train(packet.train);
+        let train = *lane.sent.train(packet.train);
+        let Train { phase, first, sent, .. } = train;
         settle(lane, &mut self.send.in_flight, &packet);
         match packet.carried {
             Carried::Silent => return,
@@ -285,9 +286,7 @@ impl Session {
             Carried::Bulk => {
                 if packet.wire <= lane.mtu.current() {
                     self.send.trains.on_lost(number - first);
-                    if self.send.health.on_fate(sent, Place::of(number - first, packets.into()), true) {
-                        self.events.push_back(Event::TrainsVanish);
-                    }
+                    self.on_trial(&train, number, true);
                 }
                 if let Some(stream) = self.send.streams.get_mut(StreamId(packet.stream)) {
                     stream.on_lost(packet.offset, u64::from(packet.len), sent);
@@ -308,6 +307,14 @@ impl Session {
             self.send.losses.on_lost();
         }
         lane.probe_due |= lane.mtu.on_lost(now, packet.wire, lane.rtt.smoothed() / 4);
+    }
+
+    /// The fate of a packet of stream data is known: whether trains fare worse than single packets.
+    fn on_trial(&mut self, train: &Train, number: u64, lost: bool) {
+        let place = Place::of(number - train.first, train.packets.into());
+        if self.send.health.on_fate(train.sent, place, lost) {
+            self.events.push_back(Event::TrainsVanish);
+        }
     }
 
     /// An MTU probe, or a check of the size in use, did not arrive.

@@ -56,18 +56,8 @@ impl Session {
         if send.in_flight >= send.rate.window() || self.pick_lane().is_none() {
             return Some(Blocked::Window);
         }
-        let at = send.pacer.may_leave(now, || self.pacing_patience());
+        let at = send.pacer.may_leave(now);
         (at > now).then_some(Blocked::Paced(at))
-    }
-
-    /// How much longer than until the next train is due the driver may sleep. Where losses cluster in trains, two in a row
-    /// would be as bad as a longer one.
-    fn pacing_patience(&self) -> u64 {
-        let bps = self.send.rate.pacing_bps();
-        let datagram = usize::from(self.lanes[0].mtu.current());
-        let limit = self.send.trains.limit();
-        let bytes = TRAIN_BYTES_MAX.min(Pacer::train_bytes(bps)).clamp(datagram, datagram * limit);
-        Pacer::patience(bytes, bps, limit == TRAIN_PACKETS_MAX)
     }
 
     /// The next usable lane with room, in turn.
@@ -81,15 +71,18 @@ impl Session {
 
     /// Plans the next train of stream data.
     pub(super) fn plan_bulk(&mut self, now: Time, plan: &mut Plan) -> bool {
-        match self.bulk_blocked(now) {
-            None => {}
-            Some(Blocked::Idle | Blocked::Credit) => {
-                self.send.app_limited = self.send.delivered + self.send.in_flight;
-                if !self.begin_tails(now) || self.bulk_blocked(now).is_some() {
-                    return false;
+        loop {
+            match self.bulk_blocked(now) {
+                None => break,
+                Some(Blocked::Idle | Blocked::Credit) => {
+                    self.send.app_limited = self.send.delivered + self.send.in_flight;
+                    // A tail begins once: then there are copies to send.
+                    if !self.begin_tails(now) {
+                        return false;
+                    }
                 }
+                Some(Blocked::Paced(_) | Blocked::Window) => return false,
             }
-            Some(Blocked::Paced(_) | Blocked::Window) => return false,
         }
         let Some(index) = self.pick_lane() else { return false };
         if self.send.in_flight == 0 {
@@ -165,6 +158,8 @@ impl Session {
         lane.on_eliciting(now, first);
         self.send.streams.on_sent(id, payload_bytes);
         self.send.pacer.on_sent(now, wire_bytes, bps);
+        // Where losses cluster in trains, two in a row would be as bad as a longer one.
+        self.send.pacer.set_trains(packets * datagram, bps, self.send.trains.limit() == TRAIN_PACKETS_MAX);
         if self.send.trains.on_sent(plan.bulk.len()) {
             self.send.rate.on_trains_changed();
         }
