@@ -174,10 +174,20 @@ fn missing_in_word(holes: &mut &[Hole], base: u64) -> u64 {
     missing
 }
 
+/// Bytes of a map for which there is room from the start.
+const MAP_ROOM: usize = 2048;
+
 /// Builds the map of a SACK in a reused buffer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SackBuilder {
     map: Vec<u8>,
+}
+
+impl Default for SackBuilder {
+    /// With room for the map of a packet of usual size, so that it does not grow hole by hole.
+    fn default() -> Self {
+        Self { map: Vec::with_capacity(MAP_ROOM) }
+    }
 }
 
 impl SackBuilder {
