@@ -38,7 +38,6 @@ pub(crate) use peer::{PEER_NAME_RULE, RATE_LEAST_BPS};
 pub use peer::{Peer, PeerAddress, PeerSource, Rights};
 pub(crate) use roots::{INBOX, NAME_MAX, OVERLAP_REMEDY, ROOT_NAME_RULE, is_root_name};
 pub use roots::{Root, RootSource};
-pub(crate) use schedule::RATE_LEAST_BPS;
 pub use schedule::{Entry, Schedule, Standing};
 use table::{Fields, Value};
 pub(crate) use text::is_name;

@@ -14,9 +14,9 @@ use std::fmt;
 use jiff::civil::{DateTime, Weekday};
 use jiff::{Timestamp, ToSpan, ZonedDateTime};
 
-use super::Mistake;
 use super::table::Value;
 use super::text::{parse_rate, rate_text};
+use super::{Mistake, RATE_LEAST_BPS};
 
 /// What everything together may move, and when.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -211,8 +211,6 @@ const DAYS_AHEAD: i32 = 15;
 const CLOCK_CHANGES: usize = 2;
 /// Entries that are looked through each second.
 const ENTRIES_MAX: usize = 100;
-/// The least cap: a packet a second or so.
-pub(crate) const RATE_LEAST_BPS: u64 = 8_000;
 
 #[cfg(test)]
 mod tests {

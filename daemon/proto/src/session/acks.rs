@@ -301,7 +301,9 @@ impl Session {
         let lane = &mut self.lanes[index];
         // Packets larger than what passes say nothing of the path's load.
         let withheld = packet.wire > lane.mtu.current()
-            || (packet.wire == lane.mtu.current() && lane.mtu.is_in_doubt() && lane.withheld.keep(phase, number));
+            || (packet.wire == lane.mtu.current()
+                && lane.mtu.is_in_doubt()
+                && lane.withheld.keep(phase, number));
         if !withheld {
             self.send.rate.on_packet_lost(phase, index, number);
             self.send.losses.on_lost();
