@@ -10,6 +10,8 @@ const UP_LEAST: f64 = 0.03;
 const CLEAN_UPS: u32 = 8;
 /// Loss above the base by more than this, and by more than chance, is ours.
 const EXCESS: f64 = 0.01;
+/// So few lost packets are no evidence by themselves; those of several rounds together are.
+const FEW: u32 = 2;
 /// The mean of so many rounds shows less of it.
 const EXCESS_ROUNDS: f64 = 8.0;
 /// What was measured within so many rounds is not asked again.
@@ -102,8 +104,10 @@ impl Adaptive {
         if round.pace == Pace::Level {
             self.excess += (excess - self.excess) / EXCESS_ROUNDS;
         }
-        let ours =
-            excess > explained(round.packets()) || self.excess > explained(round.packets() * EXCESS_ROUNDS);
+        // In a small round two packets are much more than two standard deviations, and yet chance.
+        let few = round.lost <= FEW;
+        let ours = (!few && excess > explained(round.packets()))
+            || self.excess > explained(round.packets() * EXCESS_ROUNDS);
         if ours {
             self.excess = 0.0;
         }

@@ -219,6 +219,7 @@ impl Adaptive {
         // What was found under one cap says nothing of another.
         self.ceiling = None;
         if held && self.has_bw {
+            self.rounds.void();
             self.bw.reset(now.as_nanos(), self.bw.get());
             self.enter(Mode::Startup { best_bps: 0.0, stale: 0 });
         }
