@@ -120,6 +120,15 @@ impl TrainHealth {
         }
     }
 
+    /// The receiver's host could not keep up. A socket that is nearly full has room for a single packet and none for a
+    /// train, so what was seen says nothing.
+    pub(crate) fn on_overrun(&mut self) {
+        if !matches!(self.state, State::Faulty) {
+            self.state = WATCHING;
+            self.resting = self.resting.max(REST.0);
+        }
+    }
+
     /// The fate of a packet that left at `sent` is known; true once, if trains turn out to vanish.
     pub(crate) fn on_fate(&mut self, sent: Time, place: Place, lost: bool) -> bool {
         match &mut self.state {
@@ -237,6 +246,23 @@ mod tests {
             })
             .0
         );
+    }
+
+    #[test]
+    fn a_receiver_that_cannot_keep_up_is_no_fault_of_trains() {
+        let mut health = TrainHealth::new();
+        for number in 1..=20_000 {
+            let now = Time::from_nanos(number * 1_000_000);
+            let packets = if health.wants_single() { 1 } else { 8 };
+            health.on_sent(now, packets as usize);
+            // Its queue takes what is small, and tells of the rest with the next acknowledgement.
+            if number % 8 == 0 {
+                health.on_overrun();
+            }
+            for position in 0..packets {
+                assert!(!health.on_fate(now, Place::of(position, packets), packets > 1));
+            }
+        }
     }
 
     #[test]

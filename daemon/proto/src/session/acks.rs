@@ -37,6 +37,9 @@ impl Session {
         if info.newest >= self.lanes[index].sent.next() || info.hi > self.lanes[index].sent.next() {
             return self.fail(now, "an acknowledgement of packets that were never sent");
         }
+        if news(info.overruns, self.lanes[index].seen_overruns) > 0 {
+            self.send.health.on_overrun();
+        }
         let rtt = self.take_rtt(now, index, info.newest, info.delay_us);
         let mut tally = Tally {
             newest: None,
@@ -377,11 +380,8 @@ impl Session {
     /// its sending and now (draft-cheng-iccrg-delivery-rate-estimation).
     fn sample(&mut self, now: Time, index: usize, sack: &Sack<'_>, tally: &Tally, rtt: Option<u64>) {
         let lane = &mut self.lanes[index];
-        let overruns = sack.info.overruns.wrapping_sub(lane.seen_overruns);
-        let marks = sack.info.ecn[2].wrapping_sub(lane.seen_marks);
-        // Counters of a SACK that was overtaken run backwards: not news.
-        let overruns = if overruns < 1 << 31 { overruns } else { 0 };
-        let marks = if marks < 1 << 31 { marks } else { 0 };
+        let overruns = news(sack.info.overruns, lane.seen_overruns);
+        let marks = news(sack.info.ecn[2], lane.seen_marks);
         lane.seen_overruns = lane.seen_overruns.wrapping_add(overruns);
         lane.seen_marks = lane.seen_marks.wrapping_add(marks);
         let Some(train) = tally.newest else { return };
@@ -422,4 +422,10 @@ fn settle(lane: &mut Lane, in_flight: &mut u64, packet: &Sent) {
         lane.in_flight -= u64::from(packet.wire);
         *in_flight -= u64::from(packet.wire);
     }
+}
+
+/// How much a counter has grown. Those of a SACK that was overtaken run backwards: no news.
+fn news(counter: u32, seen: u32) -> u32 {
+    let grown = counter.wrapping_sub(seen);
+    if grown < 1 << 31 { grown } else { 0 }
 }
