@@ -1069,7 +1069,7 @@ enum udpx_status udpx_listener_fd(const struct udpx_listener *listener,
 
 /**
  * Waits for what happens next, `timeout_ms` milliseconds at most (`UDPX_FOREVER`; 0 does not wait); that nothing did is
- * `UDPX_EVENT_NONE`. the texts are good until this thread's next call of this function.
+ * `UDPX_EVENT_NONE`. The texts are good until this thread's next call of this function.
  *
  * Errors:
  * `UDPX_STATUS_INTERRUPTED`: the engine was freed, and nothing is left to be told; `UDPX_STATUS_USAGE`.
