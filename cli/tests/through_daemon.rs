@@ -223,8 +223,8 @@ fn ctrl_c_pauses_the_job_and_tells_how_to_go_on() {
         if socket {
             command.arg("--socket").arg(daemon.socket());
         }
-        let child = command.spawn().unwrap();
         let before = daemon.asked().len();
+        let child = command.spawn().unwrap();
         while daemon.asked().len() == before {
             std::thread::sleep(Duration::from_millis(10));
         }
