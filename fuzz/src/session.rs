@@ -3,27 +3,20 @@
 //! The input is a row of packets: a byte that says kind and pause, two of length, and that many of plaintext. The
 //! session must neither panic nor send more than it was allowed to; debug assertions check its invariants.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use udpx_proto::handshake::{
-    Accept, Acceptor, AcceptorConfig, Credential, Directory, Established, Incoming, Initiator,
-    InitiatorConfig, Progress, Psk, PublicKey, StaticSecret, TicketId,
-};
 use udpx_proto::keys::LaneKeys;
-use udpx_proto::testing::SimRandom;
 use udpx_proto::testing::net::SimRng;
+use udpx_proto::testing::{Memory, SimRandom, acquainted};
 use udpx_proto::wire::TAG;
 use udpx_proto::wire::bulk::BulkPrefix;
 use udpx_proto::wire::header::{Header, Kind};
-use udpx_proto::{
-    Arrival, ChunkRef, LaneId, OpenStream, Params, PayloadSink, PayloadSource, Plan, RequestId, Session,
-    SessionConfig, StreamId, Time,
-};
+use udpx_proto::{Arrival, LaneId, OpenStream, Plan, RequestId, Session, SessionConfig, StreamId, Time};
 
 /// A row of packets.
 pub fn session(data: &[u8]) {
-    let (hostile, honest) = handshake();
+    // Always the same secrets, and a checksum in place of a cipher.
+    let (hostile, honest) = acquainted(&mut SimRandom(SimRng::new(3)));
     let mut keys = LaneKeys::new(&hostile.secrets, 0, hostile.role, hostile.suite, Time::ZERO);
     let mut now = Time::from_nanos(1_000_000_000);
     let config =
@@ -33,7 +26,7 @@ pub fn session(data: &[u8]) {
     if let Ok(stream) = session.open_stream(open) {
         session.extend_stream(stream, 1 << 20);
     }
-    let mut memory = Memory { bytes: vec![0; 1 << 16], unwritten: 0 };
+    let mut memory = Memory::of(0);
     let (mut plan, mut train) = (Plan::new(), vec![0; 1 << 16]);
     let (mut rest, mut number) = (data, 0);
     while let Some(([how, low, high], after)) = rest.split_first_chunk::<3>() {
@@ -84,74 +77,4 @@ fn packet(keys: &mut LaneKeys, number: u64, bulk: bool, plaintext: &[u8]) -> Vec
     let (aad, sealed) = packet.split_at_mut(head);
     keys.seal(number, aad, plaintext, sealed);
     packet
-}
-
-/// The secrets of the fuzzer's end, and of the session's: always the same, and with a checksum in place of a cipher.
-fn handshake() -> (Established, Established) {
-    let mut rng = SimRandom(SimRng::new(3));
-    let (a, b) = (StaticSecret::generate(&mut rng), StaticSecret::generate(&mut rng));
-    let params = Params {
-        version: 1,
-        plain_ok: false,
-        mtu_max: 1500,
-        staging_credit: 1 << 20,
-        lanes_max: 4,
-        max_ack_delay_us: 25_000,
-        has_aes: true,
-    };
-    let credential = Credential::None;
-    let config = InitiatorConfig {
-        local: &a,
-        remote: b.public(),
-        credential,
-        params: params.clone(),
-        lane: LaneId(1),
-    };
-    let mut initiator = Initiator::new(config, Time::ZERO, &mut rng).expect("a usable key");
-    let config = AcceptorConfig { local: b, params, cookie_threshold: 64 };
-    let mut acceptor = Acceptor::new(config, Time::ZERO, &mut rng).with_null_cipher();
-    let from: SocketAddr = ([127, 0, 0, 1], 1).into();
-    let mut reply = Vec::new();
-    let incoming = Incoming { from, datagram: initiator.packet(), lane: LaneId(2) };
-    let accept = acceptor.handle_hello(Time::ZERO, incoming, &Nobody, &mut rng, &mut reply);
-    let Accept::Established(honest) = accept else { panic!("the HELLO is good") };
-    let Ok(Progress::Done(hostile)) = initiator.handle(Time::ZERO, &reply) else {
-        panic!("the REPLY is good")
-    };
-    (*hostile, *honest)
-}
-
-struct Nobody;
-
-impl Directory for Nobody {
-    fn psk(&self, _: &PublicKey) -> Option<Psk> {
-        None
-    }
-
-    fn ticket(&self, _: &TicketId) -> Option<Psk> {
-        None
-    }
-}
-
-/// Source and staging memory; offsets are of no interest.
-struct Memory {
-    bytes: Vec<u8>,
-    unwritten: u64,
-}
-
-impl PayloadSource for Memory {
-    fn chunk(&self, chunk: ChunkRef) -> Option<&[u8]> {
-        self.bytes.get(..chunk.len as usize)
-    }
-}
-
-impl PayloadSink for Memory {
-    fn stage(&mut self, _: StreamId, offset: u64, len: usize) -> Option<&mut [u8]> {
-        assert!(len > 0 && offset / (1 << 20) == (offset + (len as u64 - 1)) / (1 << 20), "one block");
-        self.bytes.get_mut(..len)
-    }
-
-    fn commit(&mut self, _: StreamId, _: u64, len: usize, _: bool) {
-        self.unwritten += len as u64;
-    }
 }

@@ -9,21 +9,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use udpx_proto::Time;
 use udpx_proto::keys::{LaneKeys, Role, SessionSecrets, Suite, TAG_LEN};
-use udpx_proto::testing::steps::{PAYLOAD, Step, Transfer};
+use udpx_proto::testing::steps::{PAYLOAD, Step, Transfer, bulk_packet};
 use udpx_proto::wire::bulk::{Bulk, BulkPrefix};
-use udpx_proto::wire::header::{Header, Kind};
-use udpx_proto::{LaneId, StreamId, Time};
-
-fn packet(keys: &LaneKeys, number: u64) -> Vec<u8> {
-    let header = Header::new(Kind::Bulk, 0, LaneId(1), number);
-    let prefix = BulkPrefix::new(header, StreamId(1), number * PAYLOAD as u64, PAYLOAD as u16);
-    let mut packet = bytemuck::bytes_of(&prefix).to_vec();
-    packet.resize(BulkPrefix::SIZE + PAYLOAD + TAG_LEN, 0);
-    let (aad, sealed) = packet.split_at_mut(BulkPrefix::SIZE);
-    keys.seal(number, aad, &[7; PAYLOAD], sealed);
-    packet
-}
+use udpx_proto::wire::header::Header;
 
 fn parse_and_cipher(c: &mut Criterion) {
     let secrets = SessionSecrets::new([1; 32], [2; 32], [3; 32]);
@@ -33,7 +23,7 @@ fn parse_and_cipher(c: &mut Criterion) {
         let send = LaneKeys::new(&secrets, 0, Role::Initiator, suite, Time::ZERO);
         let mut receive = LaneKeys::new(&secrets, 0, Role::Responder, suite, Time::ZERO);
         // As many packets as a GRO buffer holds, so that they come from the second-level cache.
-        let packets: Vec<_> = (0..44).map(|number| packet(&send, number)).collect();
+        let packets: Vec<_> = (0..44).map(|number| bulk_packet(&send, number)).collect();
         if suite == Suite::Aes256Gcm {
             c.bench_function("parse", |b| {
                 let mut turn = packets.iter().cycle();

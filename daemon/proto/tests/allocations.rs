@@ -10,11 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use udpx_proto::testing::net::{LaneSpec, SimRng};
-use udpx_proto::testing::{Pair, PairConfig};
-use udpx_proto::{
-    Arrival, ChunkRef, OpenStream, PayloadSink, PayloadSource, Plan, RatePolicy, RequestId, Session,
-    SessionConfig, StreamId, Time,
-};
+use udpx_proto::testing::{Memory, Pair, PairConfig};
+use udpx_proto::{Arrival, OpenStream, Plan, RatePolicy, RequestId, Session, SessionConfig, Time};
 
 /// The system's allocator, which counts while it is armed.
 struct Counting;
@@ -64,28 +61,6 @@ fn counted(f: impl FnOnce()) -> u64 {
     COUNT.load(Ordering::Relaxed) - before
 }
 
-/// Payload and staging memory that are just there.
-struct Memory {
-    bytes: Vec<u8>,
-    unwritten: u64,
-}
-
-impl PayloadSource for Memory {
-    fn chunk(&self, chunk: ChunkRef) -> Option<&[u8]> {
-        self.bytes.get(..chunk.len as usize)
-    }
-}
-
-impl PayloadSink for Memory {
-    fn stage(&mut self, _: StreamId, _: u64, len: usize) -> Option<&mut [u8]> {
-        self.bytes.get_mut(..len)
-    }
-
-    fn commit(&mut self, _: StreamId, _: u64, len: usize, _: bool) {
-        self.unwritten += len as u64;
-    }
-}
-
 /// One end, what it has on the wire, and how often it allocated.
 struct End {
     session: Session,
@@ -103,7 +78,7 @@ impl End {
     fn new(session: Session) -> Self {
         Self {
             session,
-            memory: Memory { bytes: vec![7; 1 << 16], unwritten: 0 },
+            memory: Memory::of(7),
             plan: Plan::new(),
             train: vec![0; 1 << 16],
             wire: VecDeque::new(),

@@ -3,94 +3,18 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use udpx_proto::handshake::{
-    Accept, Acceptor, AcceptorConfig, Credential, Directory, Established, Incoming, Initiator,
-    InitiatorConfig, Progress, Psk, PublicKey, StaticSecret, TicketId,
-};
 use udpx_proto::keys::LaneKeys;
 use udpx_proto::messages::Envelope;
-use udpx_proto::testing::SimRandom;
 use udpx_proto::testing::net::SimRng;
+use udpx_proto::testing::{Memory, SimRandom, acquainted};
 use udpx_proto::wire::TAG;
 use udpx_proto::wire::bulk::BulkPrefix;
 use udpx_proto::wire::frame::{FrameWriter, Open};
 use udpx_proto::wire::header::{Header, Kind};
 use udpx_proto::wire::sack::{SackBuilder, SackInfo};
-use udpx_proto::{
-    Arrival, ChunkRef, LaneId, OpenStream, Params, PayloadSink, PayloadSource, Plan, RequestId, Session,
-    StreamId, Time,
-};
-
-struct Nobody;
-
-impl Directory for Nobody {
-    fn psk(&self, _: &PublicKey) -> Option<Psk> {
-        None
-    }
-
-    fn ticket(&self, _: &TicketId) -> Option<Psk> {
-        None
-    }
-}
-
-/// The hostile end's secrets, and the honest end's.
-fn handshake(rng: &mut SimRandom) -> (Established, Established) {
-    let (a, b) = (StaticSecret::generate(rng), StaticSecret::generate(rng));
-    let params = Params {
-        version: 1,
-        plain_ok: false,
-        mtu_max: 1500,
-        staging_credit: 1 << 20,
-        lanes_max: 4,
-        max_ack_delay_us: 25_000,
-        has_aes: true,
-    };
-    let config = InitiatorConfig {
-        local: &a,
-        remote: b.public(),
-        credential: Credential::None,
-        params: params.clone(),
-        lane: LaneId(1),
-    };
-    let mut initiator = Initiator::new(config, Time::ZERO, rng).expect("a usable key");
-    let config = AcceptorConfig { local: b, params, cookie_threshold: 64 };
-    let mut acceptor = Acceptor::new(config, Time::ZERO, rng).with_null_cipher();
-    let from: SocketAddr = ([127, 0, 0, 1], 1).into();
-    let mut reply = Vec::new();
-    let incoming = Incoming { from, datagram: initiator.packet(), lane: LaneId(2) };
-    let accept = acceptor.handle_hello(Time::ZERO, incoming, &Nobody, rng, &mut reply);
-    let Accept::Established(honest) = accept else { panic!("the HELLO is good") };
-    let Ok(Progress::Done(hostile)) = initiator.handle(Time::ZERO, &reply) else {
-        panic!("the REPLY is good")
-    };
-    (*hostile, *honest)
-}
-
-/// Source and staging memory; offsets are of no interest.
-struct Memory {
-    bytes: Vec<u8>,
-    unwritten: u64,
-}
-
-impl PayloadSource for Memory {
-    fn chunk(&self, chunk: ChunkRef) -> Option<&[u8]> {
-        self.bytes.get(..chunk.len as usize)
-    }
-}
-
-impl PayloadSink for Memory {
-    fn stage(&mut self, _: StreamId, offset: u64, len: usize) -> Option<&mut [u8]> {
-        assert!(len > 0 && offset / (1 << 20) == (offset + (len as u64 - 1)) / (1 << 20), "one block");
-        self.bytes.get_mut(..len)
-    }
-
-    fn commit(&mut self, _: StreamId, _: u64, len: usize, _: bool) {
-        self.unwritten += len as u64;
-    }
-}
+use udpx_proto::{Arrival, LaneId, OpenStream, Plan, RequestId, Session, StreamId, Time};
 
 /// The peer: what it says is chance, and a share `wild` of its numbers are those where arithmetic goes
 /// wrong. With few of them a session lasts long enough to get into odd states.
@@ -215,7 +139,7 @@ impl Hostile {
 
 /// One session against a peer of this seed; how many packets it took.
 fn attack(seed: u64) -> u64 {
-    let (hostile, honest) = handshake(&mut SimRandom(SimRng::new(seed)));
+    let (hostile, honest) = acquainted(&mut SimRandom(SimRng::new(seed)));
     let keys = LaneKeys::new(&hostile.secrets, 0, hostile.role, hostile.suite, Time::ZERO);
     let mut rng = SimRng::stream(seed, 1);
     let wild = [0.0, 0.002, 0.02, 0.2][rng.below(4) as usize];
@@ -229,7 +153,7 @@ fn attack(seed: u64) -> u64 {
         let stream = session.open_stream(open).expect("the first ones");
         session.extend_stream(stream, 1 << 24);
     }
-    let mut memory = Memory { bytes: vec![0; 1 << 16], unwritten: 0 };
+    let mut memory = Memory::of(0);
     let (mut plan, mut train) = (Plan::new(), vec![0; 1 << 16]);
     for _ in 0..400 {
         let packet = peer.packet(session.stats().sent_packets);
@@ -279,11 +203,11 @@ struct Directed {
 
 impl Directed {
     fn new(seed: u64) -> Self {
-        let (hostile, honest) = handshake(&mut SimRandom(SimRng::new(seed)));
+        let (hostile, honest) = acquainted(&mut SimRandom(SimRng::new(seed)));
         let keys = LaneKeys::new(&hostile.secrets, 0, hostile.role, hostile.suite, Time::ZERO);
         let now = Time::from_nanos(1_000_000_000);
         let session = Session::new(common::session(), honest, now);
-        Self { session, keys, number: 0, now, memory: Memory { bytes: vec![0; 1 << 16], unwritten: 0 } }
+        Self { session, keys, number: 0, now, memory: Memory::of(0) }
     }
 
     /// Has the session hear these frames, and answer.

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use udpx_proto::keys::{LaneKeys, Role, SessionSecrets, Suite, TAG_LEN};
 use udpx_proto::testing::net::{LaneSpec, LinkSpec, QueueSpec, Side};
-use udpx_proto::testing::steps::{PAYLOAD, Step, Transfer, settle_ranges};
+use udpx_proto::testing::steps::{PAYLOAD, Step, Transfer, bulk_packet, settle_ranges};
 use udpx_proto::testing::{Pair, PairConfig};
 use udpx_proto::wire::bulk::{Bulk, BulkPrefix};
-use udpx_proto::wire::header::{Header, Kind};
-use udpx_proto::{LaneId, SessionConfig, StreamId, Time};
+use udpx_proto::wire::header::Header;
+use udpx_proto::{SessionConfig, Time};
 use udpx_udp::{RecvBatch, SendBatch, Socket, SocketOptions};
 
 pub(crate) struct Workload {
@@ -60,19 +60,9 @@ fn keys(role: Role) -> LaneKeys {
     LaneKeys::new(&secrets, 0, role, Suite::Aes256Gcm, Time::ZERO)
 }
 
-fn packet(keys: &LaneKeys, number: u64) -> Vec<u8> {
-    let header = Header::new(Kind::Bulk, 0, LaneId(1), number);
-    let prefix = BulkPrefix::new(header, StreamId(1), number * PAYLOAD as u64, PAYLOAD as u16);
-    let mut packet = bytemuck::bytes_of(&prefix).to_vec();
-    packet.resize(BulkPrefix::SIZE + PAYLOAD + TAG_LEN, 0);
-    let (aad, sealed) = packet.split_at_mut(BulkPrefix::SIZE);
-    keys.seal(number, aad, &[7; PAYLOAD], sealed);
-    packet
-}
-
 fn parse() {
     let send = keys(Role::Initiator);
-    let packets: Vec<_> = (0..44).map(|number| packet(&send, number)).collect();
+    let packets: Vec<_> = (0..44).map(|number| bulk_packet(&send, number)).collect();
     counted_region(&mut || {
         for packet in packets.iter().cycle().take(44_000) {
             let packet = black_box(&packet[..]);
@@ -84,7 +74,7 @@ fn parse() {
 
 fn cipher(seal: bool) {
     let (send, mut receive) = (keys(Role::Initiator), keys(Role::Responder));
-    let packets: Vec<_> = (0..1000).map(|number| packet(&send, number)).collect();
+    let packets: Vec<_> = (0..1000).map(|number| bulk_packet(&send, number)).collect();
     let (plaintext, mut out) = (vec![7; PAYLOAD], vec![0; PAYLOAD + TAG_LEN]);
     counted_region(&mut || {
         for (number, packet) in packets.iter().enumerate() {

@@ -1,14 +1,18 @@
 //! For tests and benches: a simulated network, and two sessions driven over it in virtual time.
 
+mod acquainted;
 pub mod crowd;
 mod hosts;
+mod memory;
 mod nat;
 pub mod net;
 mod pair;
 mod pattern;
 pub mod steps;
 
+pub use acquainted::acquainted;
 pub use hosts::{DOUBT, Host, Hosts};
+pub use memory::Memory;
 pub use nat::Nat;
 use pair::drain_events;
 pub use pair::{Delivered, End, Pair, PairConfig, Tap};

@@ -5,15 +5,30 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::net::{LaneSpec, SimRng};
-use super::{Pair, PairConfig};
+use super::{Memory, Pair, PairConfig};
+use crate::keys::{LaneKeys, TAG_LEN};
 use crate::range_tracker::RangeTracker;
+use crate::wire::bulk::BulkPrefix;
+use crate::wire::header::{Header, Kind};
 use crate::{
-    Arrival, BLOCK, ChunkRef, OpenStream, PayloadSink, PayloadSource, Plan, PlanKind, RatePolicy, RequestId,
-    Session, SessionConfig, StreamId, Time,
+    Arrival, BLOCK, LaneId, OpenStream, Plan, PlanKind, RatePolicy, RequestId, Session, SessionConfig,
+    StreamId, Time,
 };
 
 /// Payload of a BULK packet in IPv6 packets of 1500 bytes, rounded down to a multiple of 64.
 pub const PAYLOAD: usize = 1408;
+
+/// A sealed BULK packet of [`PAYLOAD`] bytes.
+#[must_use]
+pub fn bulk_packet(keys: &LaneKeys, number: u64) -> Vec<u8> {
+    let header = Header::new(Kind::Bulk, 0, LaneId(1), number);
+    let prefix = BulkPrefix::new(header, StreamId(1), number * PAYLOAD as u64, PAYLOAD as u16);
+    let mut packet = bytemuck::bytes_of(&prefix).to_vec();
+    packet.resize(BulkPrefix::SIZE + PAYLOAD + TAG_LEN, 0);
+    let (aad, sealed) = packet.split_at_mut(BulkPrefix::SIZE);
+    keys.seal(number, aad, &[7; PAYLOAD], sealed);
+    packet
+}
 
 /// A step of the loop.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -30,28 +45,6 @@ pub enum Step {
 
 /// Runs a step, and does with it whatever it is for.
 pub type Around<'a> = dyn FnMut(Step, &mut dyn FnMut()) + 'a;
-
-/// Payload and staging memory that are just there.
-struct Memory {
-    bytes: Vec<u8>,
-    unwritten: u64,
-}
-
-impl PayloadSource for Memory {
-    fn chunk(&self, chunk: ChunkRef) -> Option<&[u8]> {
-        self.bytes.get(..chunk.len as usize)
-    }
-}
-
-impl PayloadSink for Memory {
-    fn stage(&mut self, _: StreamId, _: u64, len: usize) -> Option<&mut [u8]> {
-        self.bytes.get_mut(..len)
-    }
-
-    fn commit(&mut self, _: StreamId, _: u64, len: usize, _: bool) {
-        self.unwritten += len as u64;
-    }
-}
 
 /// A transfer at 20 Gbit/s over 1 ms, with the null cipher, in virtual time.
 pub struct Transfer {
@@ -93,7 +86,7 @@ impl Transfer {
             a: a.session,
             b: b.session,
             now,
-            memory: Memory { bytes: vec![7; 1 << 16], unwritten: 0 },
+            memory: Memory::of(7),
             plan: Plan::new(),
             train: vec![0; 1 << 16],
             there: VecDeque::new(),
