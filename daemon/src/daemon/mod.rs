@@ -24,6 +24,7 @@ use crate::jobs::LedgerError;
 use crate::liveness::Watch;
 use crate::report::{FileSummary, SessionCounters, SocketReport, Tally};
 use crate::storage::Bell;
+use crate::storage::digest::Hashing;
 use crate::storage::source::Loading;
 use crate::storage::vault::VaultError;
 
@@ -223,6 +224,7 @@ impl Daemon {
             staging: config.staging,
             receive_buffer: config.receive_buffer,
             loading: Loading::Mapped,
+            hashing: Hashing::suited(),
             gso: config.gso,
             mtu_max: config.mtu_max,
             paths: with.paths.clone(),

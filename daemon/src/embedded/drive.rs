@@ -11,6 +11,7 @@ use crate::engine::access::Peers;
 use crate::engine::paths::Paths;
 use crate::engine::{EngineConfig, EngineHandle};
 use crate::report::JobError;
+use crate::storage::digest::Hashing;
 
 /// Memory for what comes in.
 #[derive(Copy, Clone, Debug)]
@@ -48,6 +49,7 @@ pub(super) fn drive<E: Errand>(
         staging: room.staging,
         receive_buffer: room.receive_buffer,
         loading: call.loading,
+        hashing: Hashing::suited(),
         gso: call.way.gso,
         mtu_max: call.way.mtu_max,
         paths: Paths::default(),

@@ -236,7 +236,7 @@ impl Driver {
     pub(crate) fn pump(&mut self, cx: &mut Cx<'_>) {
         self.make_way(cx);
         for at in 0..self.puts.len() {
-            self.with_put(at, cx, Put::pump);
+            self.dirty |= self.with_put(at, cx, Put::pump);
         }
         self.puts.retain(|put| !put.is_over());
         let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };

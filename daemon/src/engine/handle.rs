@@ -26,6 +26,7 @@ use super::{Engine, TIMER, WAKER, bell};
 use crate::identity::OsRandom;
 use crate::liveness::Beat;
 use crate::storage::Bell;
+use crate::storage::digest::Hashing;
 use crate::storage::source::Loading;
 
 /// How an engine is set up.
@@ -44,6 +45,8 @@ pub(crate) struct EngineConfig {
     pub(crate) receive_buffer: usize,
     /// How the files that are sent come into memory.
     pub(crate) loading: Loading,
+    /// Which threads compute digests.
+    pub(crate) hashing: Hashing,
     pub(crate) gso: bool,
     /// Largest IP packet, bytes.
     pub(crate) mtu_max: u16,
@@ -120,7 +123,7 @@ impl EngineHandle {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let timer = Timer::new(poll.registry(), TIMER)?;
-        let workers = Workers::start(&bell(&waker), config.loading)?;
+        let workers = Workers::start(&bell(&waker), config.loading, config.hashing)?;
         let beat = Beat::steady(THREAD_NAME);
         let beats = workers.beats().iter().cloned().chain([beat.clone()]).collect();
         let mut random = OsRandom::open()?;
@@ -152,7 +155,7 @@ impl EngineHandle {
             retry_at: udpx_proto::Time::FAR,
             touched: Vec::with_capacity(64),
             shipper: Shipper::new(),
-            pool: StagingPool::new(config.staging),
+            pool: StagingPool::new(config.staging, config.hashing),
             workers,
             random,
             tags: Tags::default(),

@@ -13,6 +13,7 @@ use udpx_proto::{PayloadSink, StreamId};
 
 use crate::storage::BLOCK;
 use crate::storage::blocks::{Block, BlockPool};
+use crate::storage::digest::Hashing;
 
 /// The staging memory of an engine.
 pub(crate) struct StagingPool {
@@ -21,11 +22,12 @@ pub(crate) struct StagingPool {
     spare: Option<Block>,
     /// Counts blocks begun, so that the oldest can be told.
     clock: u64,
+    hashing: Hashing,
 }
 
 impl StagingPool {
-    pub(crate) fn new(budget: u64) -> Self {
-        Self { pool: BlockPool::new(budget), spare: None, clock: 0 }
+    pub(crate) fn new(budget: u64, hashing: Hashing) -> Self {
+        Self { pool: BlockPool::new(budget), spare: None, clock: 0, hashing }
     }
 
     /// Takes a block back.
@@ -350,6 +352,9 @@ impl PayloadSink for Sink<'_> {
         };
         let marked = entry.blocks[at].block.mark(start, start + len as u32);
         debug_assert!(marked, "stage() made sure that there is room");
+        if self.pool.hashing == Hashing::Inline {
+            entry.blocks[at].block.hash_ahead(index);
+        }
         if block_done {
             if let Some(order) = &mut entry.order {
                 order.on_whole(index);
@@ -388,7 +393,7 @@ mod tests {
 
     #[test]
     fn nothing_changes_before_the_commit() {
-        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(2 * BLOCK));
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(2 * BLOCK, Hashing::Inline));
         for block in 0..50 {
             assert!(staging.sink(&mut pool).stage(STREAM, block * BLOCK, 1000).is_some());
         }
@@ -400,7 +405,7 @@ mod tests {
 
     #[test]
     fn whole_blocks_come_out_and_holes_stay() {
-        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK));
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK, Hashing::Inline));
         staging.vouch(STREAM, &mut pool);
         assert!(put(&mut staging, &mut pool, 0, 500, false));
         assert!(put(&mut staging, &mut pool, BLOCK, 1 << 20, true));
@@ -420,7 +425,7 @@ mod tests {
 
     #[test]
     fn data_before_its_open_is_found_whole_afterwards() {
-        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK));
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK, Hashing::Inline));
         assert!(put(&mut staging, &mut pool, BLOCK, 300, false));
         assert!(put(&mut staging, &mut pool, 0, 1 << 20, false));
         assert!(put(&mut staging, &mut pool, 2 * BLOCK, 1 << 20, true), "one that is whole as it is");
@@ -437,7 +442,7 @@ mod tests {
 
     #[test]
     fn few_blocks_are_held_for_streams_that_nobody_vouches_for() {
-        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(32 * BLOCK));
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(32 * BLOCK, Hashing::Inline));
         for block in 0..UNPLACED_MAX as u64 {
             assert!(put(&mut staging, &mut pool, block * BLOCK, 1, false));
         }
@@ -457,7 +462,7 @@ mod tests {
 
     #[test]
     fn an_empty_pool_refuses_and_a_new_generation_discards_the_old() {
-        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(2 * BLOCK));
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(2 * BLOCK, Hashing::Inline));
         assert!(put(&mut staging, &mut pool, 0, 10, false) && put(&mut staging, &mut pool, BLOCK, 10, false));
         assert!(!put(&mut staging, &mut pool, 2 * BLOCK, 10, false));
         assert!(pool.is_scarce() && pool.is_empty());
@@ -470,7 +475,7 @@ mod tests {
 
     #[test]
     fn what_comes_next_in_order_always_finds_memory() {
-        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK));
+        let (mut staging, mut pool) = (Staging::default(), StagingPool::new(4 * BLOCK, Hashing::Inline));
         staging.vouch(STREAM, &mut pool);
         staging.keep_order(STREAM, &mut pool);
         for block in 1..4 {

@@ -21,6 +21,7 @@ use super::report::{Command, Connect, Report, Task};
 use super::{EngineConfig, EngineHandle};
 use crate::config::Rights;
 use crate::identity;
+use crate::storage::digest::Hashing;
 use crate::storage::source::{Loading, Source};
 use crate::storage::vault::RootVault;
 use crate::transfer::put::{Cause, News, Offer, PutOrigin, PutSpec};
@@ -70,6 +71,8 @@ impl Pair {
             staging,
             receive_buffer: 8 << 20,
             loading: Loading::Mapped,
+            // Both ways of it run, whatever the cores of this machine suggest.
+            hashing: if plain { Hashing::Beside } else { Hashing::Inline },
             gso: true,
             mtu_max: 1500,
             paths: Paths::default(),

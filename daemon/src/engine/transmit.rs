@@ -175,11 +175,13 @@ impl Engine {
         self.renew_wire(index, now);
         let now = self.transmit(index, now);
         // The cursors have moved: readers can go on.
-        let ended = self.with_driver(index, now, |driver, cx| {
+        let after = self.with_driver(index, now, |driver, cx| {
             driver.pump(cx);
-            driver.session.is_ended()
+            (driver.session.is_ended(), driver.dirty)
         });
-        if ended == Some(true) {
+        let Some((ended, dirty)) = after else { return now };
+        self.busy |= dirty;
+        if ended {
             self.remove(index);
         }
         now

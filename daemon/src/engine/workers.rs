@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::liveness::Beat;
 use crate::storage::Bell;
 use crate::storage::Refused;
+use crate::storage::digest::Hashing;
 use crate::storage::lender::{Answered, Answers, Routed};
 use crate::storage::pipe::SlabPool;
 use crate::storage::readers::{ReadReply, ReadRequest, Readers};
@@ -35,6 +36,7 @@ pub(crate) struct Queue {
     /// What processes of users have done for us.
     answers: Answers,
     bell: Bell,
+    hashing: Hashing,
 }
 
 impl Queue {
@@ -46,6 +48,11 @@ impl Queue {
     /// Memory for blocks of files that are not mapped.
     pub(crate) fn slabs(&self) -> &SlabPool {
         &self.slabs
+    }
+
+    /// Who computes digests.
+    pub(crate) fn hashing(&self) -> Hashing {
+        self.hashing
     }
 
     /// A block to be written.
@@ -78,8 +85,9 @@ impl Queue {
 }
 
 impl Workers {
-    /// Starts the threads; `bell` wakes the engine. `loading` is how files come into memory.
-    pub(crate) fn start(bell: &Bell, loading: Loading) -> io::Result<Self> {
+    /// Starts the threads; `bell` wakes the engine. `loading` is how files come into memory, `hashing` who computes their
+    /// digests.
+    pub(crate) fn start(bell: &Bell, loading: Loading, hashing: Hashing) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // On two cores one of each keeps the cores for sealing; more cores hash and write in parallel.
         let each = (cores / 2).clamp(1, 4);
@@ -93,6 +101,7 @@ impl Workers {
             replies: VecDeque::new(),
             answers: Answers::new(bell),
             bell: bell.clone(),
+            hashing,
         };
         Ok(Self { readers, writers, queue })
     }

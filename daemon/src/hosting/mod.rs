@@ -37,6 +37,7 @@ use crate::engine::tickets::{Grant, OnlyFile};
 use crate::engine::{EngineConfig, EngineHandle, StartError};
 use crate::identity::OsRandom;
 use crate::report::JobError;
+use crate::storage::digest::Hashing;
 use crate::storage::orphans::remove_orphans_in;
 use crate::storage::pipe::{Outlet, PipeVault};
 pub use crate::storage::pipe::{Sink, SinkRef};
@@ -161,6 +162,7 @@ impl Host {
             staging: config::STAGING,
             receive_buffer: config::RECEIVE_BUFFER,
             loading: config.loading,
+            hashing: Hashing::suited(),
             gso: config.gso,
             mtu_max: config.mtu_max,
             paths: Paths::default(),

@@ -11,16 +11,22 @@
 use memmap2::{Advice, MmapMut};
 
 use super::BLOCK;
+use super::digest::{Cv, HASH_STEP, RunningCv, Subtrees};
 
 /// Runs that one block can hold. At 1472-byte datagrams a block has at most 367 runs, at 1280-byte ones
 /// 442; a peer that cuts smaller pieces on purpose finds them dropped and sends them again.
 pub const RUNS_MAX: usize = 512;
+
+/// Bytes of a block that become valid at once and are still worth hashing at once.
+const HASH_AHEAD_MAX: u64 = 2 * HASH_STEP;
 
 /// 1 MiB of page-aligned staging memory and the list of its valid runs.
 pub struct Block {
     memory: MmapMut,
     runs: Vec<Run>,
     valid: u32,
+    /// Of the first bytes, as far as they were hashed.
+    running: RunningCv,
 }
 
 /// Valid bytes `[start, end)` within a block.
@@ -51,7 +57,7 @@ impl Block {
         // Faults the pages in at once, in one call instead of 256 faults; where the kernel can't
         // (before 5.14), they come one by one.
         let _ = memory.advise(Advice::PopulateWrite);
-        Some(Self { memory, runs: Vec::with_capacity(RUNS_MAX), valid: 0 })
+        Some(Self { memory, runs: Vec::with_capacity(RUNS_MAX), valid: 0, running: RunningCv::default() })
     }
 
     /// The whole memory of the block. Bytes outside [`Block::runs`] are left over from earlier use.
@@ -116,6 +122,35 @@ impl Block {
     pub fn clear(&mut self) {
         self.runs.clear();
         self.valid = 0;
+        self.running.clear();
+    }
+
+    /// Hashes what has newly become valid at the beginning of this block, which is block `index` of its file: in steps, and
+    /// only while it grows by a few of them. What lies behind a hole that was closed is no longer in the cache, and is left to
+    /// [`cv`](Self::cv).
+    #[inline]
+    pub fn hash_ahead(&mut self, index: u64) {
+        if let Some(&Run { start: 0, end }) = self.runs.first() {
+            let fresh = u64::from(end) - self.running.len();
+            if (HASH_STEP..=HASH_AHEAD_MAX).contains(&fresh) {
+                self.hash_to(index, u64::from(end) / HASH_STEP * HASH_STEP);
+            }
+        }
+    }
+
+    /// The chaining value of the first bytes, taken as block `index` of a file divided like `subtrees`: all of them are there,
+    /// valid or read back from the file. `None` if there is no such block.
+    pub fn cv(&mut self, subtrees: Subtrees, index: u64) -> Option<Cv> {
+        let range = subtrees.range(index);
+        self.hash_to(index, range.end - range.start);
+        self.running.finish(subtrees)
+    }
+
+    fn hash_to(&mut self, index: u64, end: u64) {
+        let start = self.running.len();
+        if let Some(bytes) = self.memory.get(start as usize..end as usize) {
+            self.running.extend(index, bytes);
+        }
     }
 
     /// The runs that `[start, end)` overlaps or touches; where there are none, the place to insert it.
@@ -226,6 +261,42 @@ mod tests {
         assert!(!block.has_room_for(1 << 19, (1 << 19) + 1) && !block.mark(1 << 19, (1 << 19) + 1));
         assert!(block.mark(2, 4));
         assert!(block.mark(1 << 19, (1 << 19) + 1));
+    }
+
+    /// Whatever was hashed ahead, in whichever order the bytes came.
+    #[test]
+    fn the_value_of_a_block_is_that_of_its_bytes() {
+        let step = HASH_STEP as u32;
+        let whole = BLOCK as u32;
+        let in_order: Vec<(u32, u32)> =
+            (0..whole).step_by(1408).map(|at| (at, whole.min(at + 1408))).collect();
+        let holed = vec![(0, 3 * step), (5 * step, whole), (3 * step, 5 * step)];
+        let backwards = vec![(step, whole), (0, step)];
+        let short = vec![(0, 100), (100, 70_000)];
+        for (size, index, pieces) in [
+            (3 * BLOCK, 1, in_order.clone()),
+            (3 * BLOCK, 2, holed),
+            (3 * BLOCK, 0, backwards),
+            (2 * BLOCK + 70_000, 2, short.clone()),
+            (70_000, 0, short),
+            (BLOCK, 0, in_order),
+        ] {
+            let subtrees = Subtrees::of(size).unwrap();
+            let mut block = Block::allocate().unwrap();
+            block.bytes_mut().iter_mut().enumerate().for_each(|(at, byte)| *byte = (at % 249) as u8);
+            for round in 0..2 {
+                for &(start, end) in &pieces {
+                    assert!(block.mark(start, end));
+                    block.hash_ahead(index);
+                }
+                let len = pieces.iter().map(|piece| piece.1).max().unwrap();
+                let expected = subtrees.cv(index, &block.bytes()[..len as usize]);
+                assert!(expected.is_some());
+                assert_eq!(block.cv(subtrees, index), expected, "{size} {index} {round}");
+                block.clear();
+            }
+            assert_eq!(block.cv(subtrees, subtrees.count()), None);
+        }
     }
 
     #[test]

@@ -67,14 +67,86 @@ impl Subtrees {
         if range.is_empty() || bytes.len() as u64 != range.end - range.start {
             return None;
         }
-        if self.count() == 1 {
-            return Some(Cv(*blake3::hash(bytes).as_bytes()));
-        }
-        let mut hasher = blake3::Hasher::new();
-        hasher.set_input_offset(range.start).update(bytes);
-        Some(Cv(hasher.finalize_non_root()))
+        let mut running = RunningCv::default();
+        running.extend(index, bytes);
+        running.finish(self)
     }
 }
+
+/// The chaining value of a block whose bytes are hashed in pieces, from its first to its last.
+#[derive(Clone, Debug, Default)]
+pub struct RunningCv {
+    hasher: Box<blake3::Hasher>,
+    index: u64,
+    len: u64,
+}
+
+impl RunningCv {
+    /// Bytes hashed so far.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing was hashed yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Hashes the next bytes of block `index`. Pieces of a power of two, of 64 KiB or more, are hashed fastest.
+    pub fn extend(&mut self, index: u64, bytes: &[u8]) {
+        if self.len == 0 {
+            self.index = index;
+            // `reset` would keep the offset of the block before.
+            *self.hasher = blake3::Hasher::new();
+            self.hasher.set_input_offset(index.saturating_mul(BLOCK));
+        }
+        debug_assert_eq!(self.index, index, "pieces of two blocks");
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+    }
+
+    /// The value of the block in a file divided like `subtrees`, and a fresh start. `None` if what was hashed is not exactly
+    /// the block.
+    pub fn finish(&mut self, subtrees: Subtrees) -> Option<Cv> {
+        let range = subtrees.range(self.index);
+        let len = std::mem::take(&mut self.len);
+        if range.is_empty() || len != range.end - range.start {
+            return None;
+        }
+        Some(match subtrees.count() {
+            1 => Cv(*self.hasher.finalize().as_bytes()),
+            _ => Cv(self.hasher.finalize_non_root()),
+        })
+    }
+
+    /// Forgets what was hashed.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
+/// Which threads compute digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hashing {
+    /// The engine's, next to the cipher and while the bytes are in its cache: least work in all. For few cores.
+    Inline,
+    /// The readers' and the writers', so that the engine carries more packets. For many cores.
+    Beside,
+}
+
+impl Hashing {
+    /// What suits this machine. Up to two cores, the threads that hash would take turns with the engine on them, and find its
+    /// bytes in no cache.
+    pub fn suited() -> Self {
+        match std::thread::available_parallelism().map_or(1, usize::from) {
+            0..=2 => Self::Inline,
+            _ => Self::Beside,
+        }
+    }
+}
+
+/// Bytes that are hashed at a time, next to the cipher: they stay in the first two levels of cache.
+pub const HASH_STEP: u64 = 64 << 10;
 
 /// The chaining values of a file, set in any order.
 #[derive(Debug)]

@@ -336,7 +336,7 @@ fn hash(
             part.read_at(range.start + u64::from(gap.start), buffer)?;
         }
     }
-    Ok(subtrees.cv(block_index, &block.bytes()[..len as usize]))
+    Ok(block.cv(subtrees, block_index))
 }
 
 /// What lies between the runs of a block, up to `len`.

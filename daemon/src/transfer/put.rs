@@ -1,11 +1,12 @@
 //! The sending end of one file, whether this end asked to send it or the other end asked for it.
 //!
-//! Readers populate and hash the blocks ahead of the sending cursor; a block can be sent as soon as it was hashed.
+//! Readers populate the blocks ahead of the sending cursor; they or the engine hash them, and what was hashed can be sent.
 //! FINISH goes out only after the source was found unchanged behind its last byte, so that a file that was rewritten
 //! half-way is never given its name at the receiver. What was hashed is what arrives: a block that differs there is
 //! hashed again here, and sent again only if it still is what it was.
 
 mod copy;
+mod hash;
 mod pour;
 
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ use super::{Bytes, DIGESTS_MAX, Failure, Mail, Streams, code_of_source};
 use crate::engine::workers::Queue;
 use crate::report::Row;
 use crate::storage::BLOCK;
-use crate::storage::digest::{Cv, DigestTree, Subtrees};
+use crate::storage::digest::{Cv, DigestTree, Hashing, Subtrees};
 use crate::storage::pipe::{Feed, Inlet};
 use crate::storage::readers::{Origin, ReadJob, ReadOutcome, ReadRequest};
 use crate::storage::source::{Source, SourceError};
@@ -98,6 +99,8 @@ pub(crate) struct Put {
     /// The receiver was asked without a size, and gets one stream without an end.
     endless: bool,
     tree: DigestTree,
+    /// The source was found changed while it was hashed; a reader is to say what became of it.
+    doubted: bool,
     stripes: Vec<Stripe>,
     /// Streams alive, and when they were opened.
     live: Vec<(StreamId, Time)>,
@@ -149,6 +152,7 @@ impl Put {
             feed: None,
             endless: false,
             tree: DigestTree::new(nothing),
+            doubted: false,
             stripes: Vec::new(),
             live: Vec::new(),
             rows: Vec::new(),
@@ -238,24 +242,27 @@ impl Put {
         self.stripes.iter().filter(|stripe| stripe.stream.is_some()).count()
     }
 
-    /// Does what can be done now: opens streams, asks readers for more, announces digests. Called when the cursor
-    /// may have moved.
-    pub(crate) fn pump(&mut self, cx: &mut PutCx<'_>) {
+    /// Does what can be done now: opens streams, asks readers for more, hashes, announces digests. Called when the cursor
+    /// may have moved. True if a stream that had nothing left to send can go on.
+    pub(crate) fn pump(&mut self, cx: &mut PutCx<'_>) -> bool {
         if self.phase == Phase::Over || self.phase == Phase::Opening {
-            return;
+            return false;
         }
         // Who asked did not know how large the file is, and may have no room for it, or have it already.
         if self.is_asked() && self.accepted.is_none() {
-            return;
+            return false;
         }
         self.open_streams(cx);
         self.release(cx);
         self.copy_again(cx);
-        if self.phase == Phase::Sending {
-            self.read_ahead(cx);
-            self.announce(cx);
-            self.verify(cx);
+        if self.phase != Phase::Sending {
+            return false;
         }
+        self.read_ahead(cx);
+        let goes_on = self.hash_ahead(cx);
+        self.announce(cx);
+        self.verify(cx);
+        goes_on
     }
 
     fn open_streams(&mut self, cx: &mut PutCx<'_>) {
@@ -311,13 +318,14 @@ impl Put {
             return self.copy_ahead(&source, cx);
         }
         let Some(source) = &self.source else { return };
+        let inline = cx.queue.hashing() == Hashing::Inline;
         let ahead = (AHEAD_BLOCKS / self.stripes.len().max(1) as u64).max(2);
         for stripe in &mut self.stripes {
             let cursor = stripe.stream.and_then(|stream| cx.streams.cursor(stream));
             // A stream that is gone was sent whole; then everything was asked for.
             let cursor = cursor.unwrap_or(stripe.bytes().start);
             while let Some(block) = stripe.ask(cursor, ahead) {
-                let job = ReadJob::Prepare { source: source.clone(), block, hash: true };
+                let job = ReadJob::Prepare { source: source.clone(), block, hash: !inline };
                 cx.queue.read(ReadRequest { tag: self.tag, job });
             }
         }
@@ -398,11 +406,14 @@ impl Put {
     }
 
     fn on_prepared(&mut self, block: u64, cv: Option<Cv>, cx: &mut PutCx<'_>) {
-        if let Some(cv) = cv {
-            self.tree.set(block, cv);
-        }
-        if let Some(stripe) = self.stripes.iter_mut().find(|stripe| stripe.holds(block))
-            && let Some(available) = stripe.on_ready(block)
+        let Some(stripe) = self.stripes.iter_mut().find(|stripe| stripe.holds(block)) else { return };
+        let Some(cv) = cv else {
+            stripe.on_loaded(block);
+            self.pump(cx);
+            return;
+        };
+        self.tree.set(block, cv);
+        if let Some(available) = stripe.on_ready(block)
             && let Some(stream) = stripe.stream
         {
             cx.streams.extend(stream, available);

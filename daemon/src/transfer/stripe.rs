@@ -1,7 +1,13 @@
 //! A stripe: a contiguous, block-aligned part of a file that travels as one stream.
 //!
-//! Readers prepare its blocks ahead of the sending cursor and answer in any order; the stream may be sent up to the
-//! first block that is not ready, and digests are announced up to there.
+//! Readers bring its blocks into memory ahead of the sending cursor and answer in any order. What is in memory is hashed, by
+//! them or by the engine shortly before it is sent ([`Hashing`](crate::storage::digest::Hashing)); the stream may be sent up to
+//! the first byte that is not, and digests of whole blocks are announced up to there.
+//!
+//! ```text
+//!   announced        cursor      available      loaded        asked
+//!      │ digest known   │  hashed    │  in memory  │  early blocks  │
+//! ```
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,7 +15,7 @@ use std::ops::Range;
 use udpx_proto::StreamId;
 
 use crate::storage::BLOCK;
-use crate::storage::digest::Subtrees;
+use crate::storage::digest::{Cv, HASH_STEP, RunningCv, Subtrees};
 
 /// One stripe of a file being sent. Block numbers are those of the file.
 #[derive(Debug)]
@@ -19,23 +25,33 @@ pub(crate) struct Stripe {
     pub(crate) stream: Option<StreamId>,
     /// Next block to ask a reader for.
     asked: u64,
-    /// All blocks below are ready.
-    ready: u64,
-    /// Whether the blocks from `ready` on are.
+    /// All blocks below are in memory.
+    loaded: u64,
+    /// Whether the blocks from `loaded` on are.
     early: VecDeque<bool>,
+    /// All bytes below are hashed, and can be sent.
+    available: u64,
+    /// The digest of the block that is being hashed.
+    running: RunningCv,
     /// All digests below have been announced.
     announced: u64,
 }
 
 impl Stripe {
     fn new(blocks: Range<u64>, subtrees: Subtrees) -> Self {
+        Self::over(blocks.start * BLOCK..(blocks.end * BLOCK).min(subtrees.size()), blocks)
+    }
+
+    fn over(bytes: Range<u64>, blocks: Range<u64>) -> Self {
         Self {
-            bytes: blocks.start * BLOCK..(blocks.end * BLOCK).min(subtrees.size()),
+            available: bytes.start,
+            bytes,
             end_block: blocks.end,
             stream: None,
             asked: blocks.start,
-            ready: blocks.start,
+            loaded: blocks.start,
             early: VecDeque::new(),
+            running: RunningCv::default(),
             announced: blocks.start,
         }
     }
@@ -55,15 +71,7 @@ impl Stripe {
 
     /// The only stripe of a file whose size is not known yet.
     pub(crate) fn endless() -> Self {
-        Self {
-            bytes: 0..u64::MAX,
-            end_block: u64::MAX,
-            stream: None,
-            asked: 0,
-            ready: 0,
-            early: VecDeque::new(),
-            announced: 0,
-        }
+        Self::over(0..u64::MAX, 0..u64::MAX)
     }
 
     /// The end of an endless stripe, before its last block is ready.
@@ -99,30 +107,69 @@ impl Stripe {
         self.bytes.start / BLOCK <= block && block < self.end_block
     }
 
-    /// A block is ready. Returns the byte up to which the stripe can be sent if that has grown.
+    /// A block is in memory, and a reader has hashed it. Returns the byte up to which the stripe can be sent if that has
+    /// grown.
     pub(crate) fn on_ready(&mut self, block: u64) -> Option<u64> {
-        let at = block.checked_sub(self.ready)? as usize;
+        if self.on_loaded(block) {
+            self.available = self.loaded_bytes();
+            return Some(self.available);
+        }
+        None
+    }
+
+    /// A block is in memory, and has to be hashed. True if more can be hashed now.
+    pub(crate) fn on_loaded(&mut self, block: u64) -> bool {
+        let Some(at) = block.checked_sub(self.loaded) else { return false };
+        let at = at as usize;
         if self.early.len() <= at {
             self.early.resize(at + 1, false);
         }
         self.early[at] = true;
-        let before = self.ready;
+        let before = self.loaded;
         while self.early.front() == Some(&true) {
             self.early.pop_front();
-            self.ready += 1;
+            self.loaded += 1;
         }
-        (self.ready > before).then(|| self.available())
+        self.loaded > before
+    }
+
+    /// The bytes to hash next, within one block, if they lie less than `ahead` bytes beyond the byte `cursor`.
+    pub(crate) fn to_hash(&self, cursor: u64, ahead: u64) -> Option<Range<u64>> {
+        let end = (self.available + HASH_STEP).min(self.loaded_bytes());
+        let due = self.available < end && self.available < cursor.saturating_add(ahead);
+        due.then_some(self.available..end)
+    }
+
+    /// Hashes what [`to_hash`](Self::to_hash) said; `bytes` are those. Returns the block that is whole by them, with its value.
+    pub(crate) fn hash(&mut self, subtrees: Subtrees, bytes: &[u8]) -> Option<(u64, Cv)> {
+        let block = self.available / BLOCK;
+        self.running.extend(block, bytes);
+        self.available += bytes.len() as u64;
+        let whole = self.available == subtrees.range(block).end;
+        let cv = if whole { self.running.finish(subtrees) } else { None };
+        cv.map(|cv| (block, cv))
     }
 
     /// The byte up to which it can be sent.
     pub(crate) fn available(&self) -> u64 {
-        self.ready.saturating_mul(BLOCK).clamp(self.bytes.start, self.bytes.end)
+        self.available
+    }
+
+    /// The byte up to which it is in memory.
+    fn loaded_bytes(&self) -> u64 {
+        self.loaded.saturating_mul(BLOCK).clamp(self.bytes.start, self.bytes.end)
+    }
+
+    /// All blocks below are hashed.
+    fn hashed(&self) -> u64 {
+        if self.available == self.bytes.end { self.end_block } else { self.available / BLOCK }
     }
 
     /// Blocks whose digests can be announced and were not: none before `least` have come together, or the last.
     pub(crate) fn to_announce(&self, least: u64, most: u64) -> Range<u64> {
-        let due = self.ready - self.announced >= least || self.ready == self.end_block;
-        let end = if due { self.ready.min(self.announced + most) } else { self.announced };
+        let hashed = self.hashed();
+        let due = hashed - self.announced >= least || hashed == self.end_block;
+        let end = if due { hashed.min(self.announced + most) } else { self.announced };
         self.announced..end
     }
 
@@ -164,6 +211,32 @@ mod tests {
         stripe.finish(Subtrees::of(2 * BLOCK + 3).unwrap());
         assert_eq!(stripe.on_ready(2), Some(2 * BLOCK + 3));
         assert_eq!((stripe.end(), stripe.to_announce(32, 100)), (Some(2 * BLOCK + 3), 0..3));
+    }
+
+    #[test]
+    fn what_is_in_memory_is_hashed_in_steps_shortly_before_it_is_sent() {
+        let bytes: Vec<u8> = (0..2 * BLOCK + 70_000).map(|at| (at % 251) as u8).collect();
+        let subtrees = Subtrees::of(bytes.len() as u64).unwrap();
+        let mut stripe = Stripe::cut(subtrees, 1).remove(0);
+        assert_eq!(stripe.to_hash(0, BLOCK), None, "nothing is in memory");
+        assert!(!stripe.on_loaded(1) && stripe.on_loaded(0) && stripe.on_loaded(2));
+        let (mut cursor, mut whole) = (0, Vec::new());
+        while stripe.available() < subtrees.size() {
+            while let Some(piece) = stripe.to_hash(cursor, 3 * HASH_STEP) {
+                assert!(
+                    piece.start / BLOCK == (piece.end - 1) / BLOCK && piece.start < cursor + 3 * HASH_STEP
+                );
+                whole.extend(stripe.hash(subtrees, &bytes[piece.start as usize..piece.end as usize]));
+            }
+            assert_eq!(stripe.hashed(), whole.len() as u64);
+            cursor = stripe.available();
+        }
+        let cv = |index: u64| {
+            let range = subtrees.range(index);
+            (index, subtrees.cv(index, &bytes[range.start as usize..range.end as usize]).unwrap())
+        };
+        assert_eq!(whole, [cv(0), cv(1), cv(2)]);
+        assert_eq!(stripe.to_announce(32, 100), 0..3);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::{Bytes, Mail, Streams};
 use crate::engine::workers::Workers;
 use crate::storage::BLOCK;
 use crate::storage::blocks::Block;
+use crate::storage::digest::Hashing;
 use crate::storage::pipe::{Inlet, Outlet, PipeVault, Slab, Slabs};
 use crate::storage::readers::Origin;
 use crate::storage::source::Loading;
@@ -171,7 +172,7 @@ impl Ends {
         loading: Loading,
     ) -> Self {
         let bell: crate::storage::Bell = Arc::new(|| {});
-        let mut workers = Workers::start(&bell, loading).unwrap();
+        let mut workers = Workers::start(&bell, loading, Hashing::Beside).unwrap();
         let (mut wire, mut to_take) = (Wire::default(), Mail::new());
         let spec = PutSpec {
             origin,

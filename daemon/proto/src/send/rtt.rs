@@ -62,7 +62,15 @@ impl Rtt {
     pub(crate) fn pto(&self) -> u64 {
         self.smoothed + 4 * self.variation + PTO_MARGIN
     }
+
+    /// The same for what the peer answers at once or not at all, with the granularity of RFC 9002, 6.1.2.
+    pub(crate) fn pto_without_delay(&self) -> u64 {
+        (self.smoothed + 4 * self.variation).max(GRANULARITY)
+    }
 }
+
+/// Below this the clocks of machines and their scheduling say more than the path does, nanoseconds.
+const GRANULARITY: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -336,7 +336,7 @@ impl Session {
         if now < *next {
             return false;
         }
-        *next = now.after_nanos(self.lanes[0].rtt.pto());
+        *next = now.after_nanos(self.lanes[0].rtt.pto_without_delay());
         plan.clear(PlanKind::Mixed, 0);
         let room = self.lanes[0].frame_room();
         FrameWriter::new(&mut plan.frames, room).close(code, text.as_bytes());

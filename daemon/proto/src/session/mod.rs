@@ -408,7 +408,7 @@ impl Session {
     /// Ends the session and tells the peer. Idempotent.
     pub fn close(&mut self, now: Time, code: crate::Code, text: &str) {
         if self.is_open() {
-            let until = now.after_nanos(3 * self.lanes[0].rtt.pto());
+            let until = now.after_nanos(CLOSES * self.lanes[0].rtt.pto_without_delay());
             self.state = State::Closing { code: code.number(), text: text.to_owned(), next: now, until };
         }
     }
@@ -538,3 +538,5 @@ fn lane_keys(
 
 /// Application PINGs that may wait.
 const PINGS_MAX: usize = 64;
+/// How often CLOSE is said, as far as a lane's round trips go by meanwhile.
+const CLOSES: u64 = 3;
