@@ -26,7 +26,7 @@ use crate::{events, jsonl};
 pub(crate) fn receive(args: BenchReceiveArgs) -> Result<(), Failure> {
     let new_secret = || identity::ephemeral().map_err(|error| Failure::new(Code::Io, error.to_string()));
     let sender = new_secret()?;
-    let mut config = Config { listen: vec![args.listen], ..Config::default() };
+    let mut config = Config { listen: vec![args.listen], lanes: args.lanes, ..Config::default() };
     if let Some(mtu) = args.mtu {
         config.mtu_max = mtu;
     }
@@ -97,6 +97,7 @@ pub(crate) fn push(args: &BenchPushArgs, output: Output) -> Result<(), Failure> 
         let socket = &summary.socket;
         let per_call = mean(socket.sent_datagrams, socket.send_calls);
         outcome.tags.insert("datagrams_per_call".into(), per_call.into());
+        outcome.tags.insert("lanes".into(), summary.lanes.len().into());
     }
     crate::push::finish(outcome, "the receiver:", output)
 }
@@ -117,6 +118,7 @@ fn one(args: &BenchPushArgs, name: Vec<u8>, file: PushFile) -> Result<Push, Fail
             sending: args.sending.clone(),
             policy: Policy::Fair,
             trace: None,
+            lanes: args.lanes,
         },
         files: vec![file],
         names: vec![name.clone()],

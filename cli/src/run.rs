@@ -30,6 +30,8 @@ pub(crate) struct Way {
     pub(crate) policy: Policy,
     /// Hears of every packet.
     pub(crate) trace: Option<Tracer>,
+    /// Lanes of a session at most, if not as many as the cores ask for.
+    pub(crate) lanes: Option<u8>,
 }
 
 impl Way {
@@ -44,6 +46,7 @@ impl Way {
             sending,
             policy: Policy::Fair,
             trace: None,
+            lanes: None,
         })
     }
 
@@ -72,6 +75,7 @@ impl Way {
         call.way.connect_timeout = self.timeout;
         call.way.give_up_after = self.timeout;
         call.way.trace = self.trace;
+        call.way.lanes = self.lanes;
         call.cancel = cancel;
         let Sending { carrying, rate } = self.sending;
         call.way.plain = carrying.plain;

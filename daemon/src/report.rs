@@ -248,6 +248,24 @@ impl AddAssign for SocketReport {
     }
 }
 
+/// What one lane of a session carried.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct LaneRow {
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets received.
+    pub received: u64,
+}
+
+impl LaneRow {
+    /// Of all lanes that have carried something.
+    pub(crate) fn of(stats: &SessionStats) -> Vec<Self> {
+        let rows =
+            stats.lanes.iter().map(|lane| Self { sent: lane.sent_packets, received: lane.received_packets });
+        rows.filter(|row| row.sent + row.received > 0).collect()
+    }
+}
+
 /// What sessions sent and received, control packets included.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct SessionCounters {
@@ -391,8 +409,10 @@ pub struct Summary {
     pub datagram: u16,
     /// Sessions that were needed.
     pub sessions: u32,
-    /// The socket of the last one.
+    /// The sockets of the last one.
     pub socket: SocketReport,
+    /// The lanes of the last one.
+    pub lanes: Vec<LaneRow>,
 }
 
 impl Summary {

@@ -90,6 +90,8 @@ fn the_shipped_configuration_has_every_setting_with_its_default() {
         quotas: of_examples.quotas,
         state: of_examples.state,
         schedule: of_examples.schedule,
+        // By default as the machine has cores.
+        lanes: of_examples.lanes,
         ..Config::default()
     };
     assert_eq!(config.state_directory(), Config::default().state_directory());

@@ -59,6 +59,9 @@ pub(crate) struct CompareArgs {
     /// Only these rows, by name and separated by commas.
     #[arg(long, value_delimiter = ',', value_parser = parse_row)]
     rows: Option<Vec<&'static str>>,
+    /// The row udpx-sealed with so many lanes a session as well, separated by commas: 1,2,4.
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=8))]
+    lanes: Vec<u8>,
     /// Writes the result there as JSON too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -102,7 +105,8 @@ pub(crate) fn run(args: &CompareArgs) -> Result<(), Void> {
     let machine = &results.machine;
     println!("kernel {}, {} CPUs, {}; commit {}", machine.kernel, machine.cpus, machine.cpu, results.commit);
     for path in paths(args)? {
-        let lab = Lab::new(path.arena()?, source, limit(args.size), dir.path())?;
+        let mut lab = Lab::new(path.arena()?, source, limit(args.size), dir.path())?;
+        lab.lanes.clone_from(&args.lanes);
         let comparison = compare(args, &lab, &rows)?;
         println!("\n{}", comparison.text());
         source = lab.source;

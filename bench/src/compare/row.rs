@@ -86,6 +86,8 @@ pub(crate) struct Lab {
     pub(crate) source: SourceFile,
     /// How long a command may take before the row is void.
     pub(crate) limit: Duration,
+    /// So many lanes a session `udpx-sealed` is measured with, beside what it takes by itself.
+    pub(crate) lanes: Vec<u8>,
     dir: PathBuf,
     /// How tools that are not ours were set up.
     notes: RefCell<BTreeSet<String>>,
@@ -98,7 +100,8 @@ impl Lab {
     /// If the directory for destinations cannot be made.
     pub(crate) fn new(arena: Arena, source: SourceFile, limit: Duration, dir: &Path) -> io::Result<Lab> {
         fs::create_dir_all(dir.join("destination"))?;
-        Ok(Lab { arena, source, limit, dir: dir.to_owned(), notes: RefCell::default() })
+        let (lanes, notes) = (Vec::new(), RefCell::default());
+        Ok(Lab { arena, source, limit, lanes, dir: dir.to_owned(), notes })
     }
 
     /// A path, in the file system of the source, at which there is no file.

@@ -132,7 +132,15 @@ fn push(
     let carrying = Carrying { mtu: args.mtu(), ..args.carrying.clone() };
     let sending = Sending { carrying, rate: None };
     let push = Push {
-        way: Way { target, identity, timeout: TIMEOUT, sending, policy: Policy::Fair, trace: None },
+        way: Way {
+            target,
+            identity,
+            timeout: TIMEOUT,
+            sending,
+            policy: Policy::Fair,
+            trace: None,
+            lanes: None,
+        },
         files: vec![run::file(source.to_path_buf())],
         names: vec![name.as_bytes().to_vec()],
         root: String::new(),

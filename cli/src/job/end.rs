@@ -83,6 +83,7 @@ impl End {
             rtt_mean_us: stats.rtt_mean_us,
             datagram: u16::try_from(stats.datagram_bytes).unwrap_or(u16::MAX),
             sessions: stats.sessions,
+            lanes: Vec::new(),
             socket: report::SocketReport::default(),
         })
     }

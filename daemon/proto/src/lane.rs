@@ -11,6 +11,7 @@ use crate::send::loss::LossDetector;
 use crate::send::mtu::{Mtu, Withheld};
 use crate::send::rtt::Rtt;
 use crate::send::sent_ring::{Carried, SentRing};
+use crate::session::LaneStats;
 use crate::time::Time;
 
 /// A lane of a session.
@@ -24,6 +25,8 @@ pub(crate) struct Lane {
     pub(crate) path: Path,
     pub(crate) keys: LaneKeys,
     pub(crate) sent: SentRing,
+    /// Number of its first packet.
+    pub(crate) first: u64,
     pub(crate) rtt: Rtt,
     pub(crate) loss: LossDetector,
     pub(crate) mtu: Mtu,
@@ -47,6 +50,8 @@ pub(crate) struct Lane {
     pub(crate) usable: bool,
     /// It was usable, and fell silent.
     pub(crate) abandoned: bool,
+    /// Its socket takes nothing at present.
+    pub(crate) held: bool,
     /// PATH_CHALLENGEs to answer on this lane.
     pub(crate) responses: Vec<u64>,
     /// A PATH_CHALLENGE is due.
@@ -79,6 +84,7 @@ impl Lane {
             path,
             keys,
             sent: SentRing::new(PACKETS_TRACKED_MIN),
+            first: 0,
             rtt: Rtt::new(initial_rtt),
             loss: LossDetector::new(),
             mtu,
@@ -93,11 +99,20 @@ impl Lane {
             probe_doubled: false,
             usable: false,
             abandoned: false,
+            held: false,
             responses: Vec::new(),
             challenge_due: false,
             lowest: Lowest::default(),
             seen_overruns: 0,
             seen_marks: 0,
+        }
+    }
+
+    pub(crate) fn stats(&self) -> LaneStats {
+        LaneStats {
+            sent_packets: self.sent.next() - self.first,
+            received_packets: self.numbers.received(),
+            works: self.usable,
         }
     }
 

@@ -47,7 +47,7 @@ pub use limits::BLOCK;
 pub use messages::Message;
 pub use send::plan::{ChunkRef, Plan, PlanKind};
 pub use session::{
-    Arrival, Event, OpenStream, PathSecret, RateHint, RatePolicy, RekeyLimits, SendError, Session,
+    Arrival, Event, LaneStats, OpenStream, PathSecret, RateHint, RatePolicy, RekeyLimits, SendError, Session,
     SessionConfig, SessionStats, SourceFault, StreamLimit, StreamProgress, StreamStats,
 };
 pub use time::Time;

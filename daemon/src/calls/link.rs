@@ -10,7 +10,7 @@ use super::errand::Cx;
 use super::wording::Host;
 use super::{Event, Way};
 use crate::engine::report::{Command, Connect, Report, SessionKey, Task};
-use crate::report::{JobError, Row, SocketReport, Summary};
+use crate::report::{JobError, LaneRow, Row, SocketReport, Summary};
 use crate::transfer::Failure;
 
 /// A way to a peer, over sessions of an engine that others use as well.
@@ -330,11 +330,13 @@ struct Costs {
     rtt: (u64, u64),
     sessions: u32,
     socket: SocketReport,
+    lanes: Vec<LaneRow>,
 }
 
 impl Costs {
     fn add(&mut self, stats: &SessionStats, socket: SocketReport) {
         self.socket = socket;
+        self.lanes = LaneRow::of(stats);
         self.control += &Row::of(None, &stats.control, Duration::ZERO);
         self.lost += stats.lost_packets;
         self.datagram = stats.datagram;
@@ -353,6 +355,7 @@ impl Costs {
         summary.rtt_mean_us = self.rtt.0.checked_div(self.rtt.1).unwrap_or(0) / 1000;
         summary.sessions = self.sessions;
         summary.socket = self.socket;
+        summary.lanes.clone_from(&self.lanes);
     }
 }
 

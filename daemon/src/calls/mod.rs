@@ -81,6 +81,8 @@ pub struct Way {
     pub gso: bool,
     /// Largest IP packet to try, bytes.
     pub mtu_max: u16,
+    /// Lanes of a session at most, where an engine is begun for this call; as many as the cores ask for if `None`.
+    pub lanes: Option<u8>,
     /// How long the first answer may take.
     pub connect_timeout: Duration,
     /// How long to go on without any answer after the last one.
@@ -102,6 +104,7 @@ impl Way {
             plain: false,
             gso: true,
             mtu_max: 9000,
+            lanes: None,
             connect_timeout: Duration::from_secs(10),
             give_up_after: Duration::from_secs(60),
             trace: None,

@@ -43,6 +43,7 @@ use table::{Fields, Value};
 pub(crate) use text::is_name;
 pub(crate) use text::rate_text;
 pub use text::{parse_rate, parse_size};
+use udpx_proto::limits::LANES_MAX;
 
 /// The UDP port of udpx.
 pub const PORT: u16 = 48379;
@@ -81,6 +82,8 @@ pub struct Config {
     pub gso: bool,
     /// Largest IP packet to take and to try, bytes.
     pub mtu_max: u16,
+    /// Lanes of a session at most, 1 to 8; as many as the cores ask for if `None`.
+    pub lanes: Option<u8>,
     /// Who may do something here.
     pub peers: Vec<Peer>,
 }
@@ -113,6 +116,7 @@ impl Default for Config {
             receive_buffer: RECEIVE_BUFFER,
             gso: true,
             mtu_max: MTU_MAX,
+            lanes: None,
             peers: Vec::new(),
         }
     }
@@ -235,6 +239,9 @@ impl Config {
         if let Some(value) = fields.take("mtu_max") {
             config.mtu_max = value.size(1280..=u64::from(u16::MAX))? as u16;
         }
+        if let Some(value) = fields.take("lanes") {
+            config.lanes = Some(value.number(1..=LANES_MAX as u32)? as u8);
+        }
         if let Some(value) = fields.take("quotas") {
             for (root, quota) in value.entries("write [quotas] before the names of roots")? {
                 config.quotas.insert(root, quota.size(0..=u64::MAX)?);
@@ -311,6 +318,13 @@ fn sink(value: &Value<'_>) -> Result<Sink, Mistake> {
     }
 }
 
+/// How many lanes a session may have, where `asked` for so many or for none in particular: one where two cores have all of
+/// reading, hashing, sealing and the rest to do, half of the cores where there are more, and four at most.
+pub(crate) fn lanes_of(asked: Option<u8>) -> u8 {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.unwrap_or_else(|| (cores() / 2).clamp(1, 4) as u8).clamp(1, LANES_MAX as u8)
+}
+
 /// Staging memory by default: 100 ms at 10 Gbit/s.
 pub(crate) const STAGING: u64 = 128 << 20;
 /// Less would not hold the blocks of one striped file.
@@ -340,11 +354,12 @@ mod tests {
     fn a_whole_file_is_understood() {
         let text = format!(
             "listen = [\"0.0.0.0\", \"[::1]:7\"]\nidentity = \"/i\"\ninbox = \"/b\"\nsink = \"null\"\nstaging = \"64 MiB\"\n\
-             rcvbuf = 1048576\ngso = false\nmtu_max = 1500\n[[peer]]\nname = \"alice\"\nkey = \"{KEY}\"\nplain = true\nread = true\n"
+             rcvbuf = 1048576\ngso = false\nmtu_max = 1500\nlanes = 4\n[[peer]]\nname = \"alice\"\nkey = \"{KEY}\"\nplain = true\nread = true\n"
         );
         let config = Config::parse(&text).unwrap();
         assert_eq!(config.listen, ["0.0.0.0:48379".parse().unwrap(), "[::1]:7".parse().unwrap()]);
         assert_eq!((config.staging, config.receive_buffer, config.mtu_max), (64 << 20, 1 << 20, 1500));
+        assert_eq!(config.lanes, Some(4));
         assert!(!config.gso && config.peers[0].plain && config.sink == Sink::Null);
         assert_eq!(config.peers[0].rights, Rights { write: true, read: true, list: false });
         assert_eq!(config.inbox_of(&config.peers[0]), Path::new("/b/alice"));
@@ -354,6 +369,7 @@ mod tests {
     fn mistakes_name_their_line_and_the_remedy() {
         assert_eq!(mistake("\n\nlisten_on = []\n"), "3: unknown key 'listen_on'; did you mean 'listen'?");
         assert!(mistake("gso = 1").starts_with("1: 'gso' is true or false"));
+        assert!(mistake("lanes = 9").starts_with("1: 'lanes' must lie between"));
         assert!(mistake("identity = \"x\"\nmtu_max = 12").starts_with("2: 'mtu_max' must lie between"));
         assert!(mistake("\n[[peer]]\nname = \"a\"\nkey = \"k\"").starts_with("4: this is no key"));
         assert!(mistake("\n[[peer]]\nname = \"a/b\"\nkey = \"k\"").starts_with("3: a name has"));

@@ -14,7 +14,7 @@ use udpx_control::server::BindError;
 use udpx_proto::Code;
 use udpx_proto::handshake::{PublicKey, StaticSecret};
 
-use crate::config::{Config, ConfigError, Sink};
+use crate::config::{Config, ConfigError, Sink, lanes_of};
 use crate::engine::access::Peers;
 use crate::engine::paths::Paths;
 use crate::engine::report::{Command, Report};
@@ -227,6 +227,7 @@ impl Daemon {
             hashing: Hashing::suited(),
             gso: config.gso,
             mtu_max: config.mtu_max,
+            lanes: lanes_of(config.lanes),
             paths: with.paths.clone(),
             bell: with.bell,
             #[cfg(test)]
@@ -272,6 +273,7 @@ impl Daemon {
             ("rcvbuf", old.receive_buffer == config.receive_buffer),
             ("gso", old.gso == config.gso),
             ("mtu_max", old.mtu_max == config.mtu_max),
+            ("lanes", lanes_of(old.lanes) == lanes_of(config.lanes)),
         ] {
             waiting.extend((!same).then_some(key));
         }

@@ -7,6 +7,7 @@ use udpx_proto::Code;
 
 use super::{Call, Event};
 use crate::calls::{Cx, Errand};
+use crate::config::lanes_of;
 use crate::engine::access::Peers;
 use crate::engine::paths::Paths;
 use crate::engine::{EngineConfig, EngineHandle};
@@ -52,6 +53,7 @@ pub(super) fn drive<E: Errand>(
         hashing: Hashing::suited(),
         gso: call.way.gso,
         mtu_max: call.way.mtu_max,
+        lanes: lanes_of(call.way.lanes),
         paths: Paths::default(),
         bell: None,
         #[cfg(test)]

@@ -13,6 +13,7 @@ use super::answer::{HALF_OPEN, HalfOpen};
 use super::call::Opening;
 use super::driver::{Cx, Driver};
 use super::report::Report;
+use super::ways::Ways;
 use super::wire::Wire;
 use super::{Engine, FIRST_WIRE};
 use crate::report::{SocketReport, Tally};
@@ -36,11 +37,12 @@ impl Association {
         }
     }
 
-    pub(crate) fn wire(&self) -> usize {
+    /// Its sockets.
+    pub(crate) fn ways(&self) -> Ways {
         match self {
-            Self::Opening(opening) => opening.wire,
-            Self::HalfOpen(half) => half.wire,
-            Self::Open(driver) => driver.wire,
+            Self::Opening(opening) => Ways::one(opening.wire),
+            Self::HalfOpen(half) => Ways::one(half.wire),
+            Self::Open(driver) => driver.ways,
         }
     }
 
@@ -100,11 +102,11 @@ impl Engine {
         }
     }
 
-    /// Ends an association and frees its lanes and its socket.
+    /// Ends an association and frees its lanes and its sockets.
     pub(crate) fn remove(&mut self, index: u32) {
         let socket = self.socket_report(index);
         let Some(association) = self.associations[index as usize].take() else { return };
-        let wire = association.wire();
+        let ways = association.ways();
         let lanes: Vec<LaneId> = match &association {
             Association::Opening(opening) => vec![opening.initiator.lane()],
             Association::HalfOpen(half) => vec![half.established.local_lane],
@@ -114,11 +116,11 @@ impl Engine {
         if let Association::Open(driver) = association {
             self.remember(&driver);
             let now = self.clock.now();
-            let Self { pool, workers, outbox, random, tags, config, .. } = self;
+            let Self { pool, workers, outbox, random, tags, lanes, config, .. } = self;
             let (queue, identity) = (workers.queue(), &config.identity);
-            driver.dismantle(socket, &mut Cx { now, pool, queue, outbox, random, identity, tags });
+            driver.dismantle(socket, &mut Cx { now, pool, queue, outbox, random, identity, tags, lanes });
         }
-        self.release_wire(wire);
+        ways.iter().for_each(|wire| self.release_wire(wire));
     }
 
     /// Keeps what a session knows of its path.
@@ -136,7 +138,7 @@ impl Engine {
         }
         let listening = self.wires.iter().flatten().filter(|wire| wire.listening);
         let mut sockets = SocketReport::default();
-        listening.for_each(|wire| sockets += wire.socket.counters().into());
+        listening.for_each(|wire| sockets += wire.report());
         let drivers = self.associations.iter_mut().flatten().filter_map(Association::driver);
         let sessions = drivers.filter_map(|driver| driver.tally()).collect();
         self.outbox.push(Report::Tally(Box::new(Tally { sockets, sessions })));

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use udpx_proto::handshake::{Credential, Initiator, InitiatorConfig, Params, Progress, UnknownSession};
 use udpx_proto::{Code, Session, Time};
-use udpx_udp::{Socket, SocketOptions};
 
 use super::Engine;
 use super::association::Association;
@@ -113,10 +112,7 @@ impl Engine {
         replaces: Option<SessionKey>,
     ) -> Result<(), Failure> {
         let address = connect.address;
-        let local = Socket::wildcard(address);
-        let options = self.config.socket_options();
-        let options = SocketOptions { gso: options.gso && connect.gso, ..options };
-        let socket = Socket::connect(local, address, &options).map_err(|error| {
+        let socket = self.socket_to(&connect).map_err(|error| {
             Failure::new(Code::Unreachable, format!("{address} cannot be reached from here: {error}."))
         })?;
         let wire = self.add_wire(socket, false)?;
@@ -231,7 +227,7 @@ impl Engine {
     /// shows whether it is true.
     pub(crate) fn on_unknown_session(&mut self, wire: usize, hint: &UnknownSession, now: Time) {
         let drivers = self.associations.iter_mut().flatten().filter_map(Association::driver);
-        let Some(driver) = drivers.into_iter().find(|driver| driver.wire == wire) else { return };
+        let Some(driver) = drivers.into_iter().find(|driver| driver.ways.uses(wire)) else { return };
         if !driver.session.has_sent(hint.lane(), hint.number()) {
             return;
         }

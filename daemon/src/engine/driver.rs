@@ -14,6 +14,7 @@ use udpx_proto::{Code, Event, LaneId, Message, RatePolicy, RequestId, Session, S
 use super::access::{Access, Right};
 use super::asking::Asked;
 use super::incoming::Incoming;
+use super::lanes::LaneTable;
 use super::listing::Told;
 use super::moving::Patience;
 use super::numbers::Numbers;
@@ -21,6 +22,7 @@ use super::report::{Connect, Outbox, Report, SessionKey};
 use super::sources::Sources;
 use super::staging::{Staging, StagingPool};
 use super::tickets::Guest;
+use super::ways::Ways;
 use super::workers::Queue;
 use crate::identity::OsRandom;
 use crate::report::{Row, SessionCounters, SessionTally, SocketReport};
@@ -38,6 +40,7 @@ pub(crate) struct Cx<'a> {
     /// This machine's key.
     pub(crate) identity: &'a StaticSecret,
     pub(crate) tags: &'a mut Tags,
+    pub(crate) lanes: &'a mut LaneTable,
 }
 
 /// Tags of work in the storage threads: the driver's index above, a number that is never used twice below.
@@ -98,7 +101,10 @@ impl Peer {
 pub(crate) struct Driver {
     pub(crate) session: Session,
     pub(crate) key: SessionKey,
-    pub(crate) wire: usize,
+    /// Its sockets.
+    pub(crate) ways: Ways,
+    /// Lanes that it is to have in the end.
+    pub(super) lanes_wanted: usize,
     /// Where the peer is.
     pub(crate) address: SocketAddr,
     /// Silence that calls for another socket.
@@ -175,9 +181,10 @@ impl Driver {
         let &Place { key, wire, address, born } = place;
         let numbers = Numbers::new(session.role());
         Self {
+            ways: Ways::one(wire),
+            lanes_wanted: session.lanes_allowed(),
             session,
             key,
-            wire,
             address,
             patience: Patience::default(),
             peer,
@@ -316,8 +323,10 @@ impl Driver {
                 tracing::debug!(from = %self.address, %to, "a peer has moved");
                 self.address = to;
             }
-            // Further lanes are neither offered nor taken here.
-            Event::LaneOffered { .. } | Event::LaneReady { .. } => {}
+            Event::LaneOffered { index: lane, remote } => self.on_lane_offered(index, lane, remote, cx),
+            Event::LaneReady { index: lane } => {
+                tracing::debug!(peer = %self.address, lane, "a lane can be used");
+            }
             Event::TrainsVanish => self.on_trains_vanish(),
             Event::Pong { body } => self.on_pong(body, cx),
             _ => {}

@@ -50,6 +50,8 @@ pub(crate) struct EngineConfig {
     pub(crate) gso: bool,
     /// Largest IP packet, bytes.
     pub(crate) mtu_max: u16,
+    /// Lanes of a session at most, 1 to [`LANES_MAX`](udpx_proto::limits::LANES_MAX).
+    pub(crate) lanes: u8,
     /// What is known of the paths to peers; it learns from each session.
     pub(crate) paths: Paths,
     /// Rung when there are reports, for a reader that waits for other things as well.
@@ -72,7 +74,7 @@ impl EngineConfig {
             mtu_max: self.mtu_max,
             // The rest of the memory holds blocks that are being filled.
             staging_credit: self.staging / 4 * 3,
-            lanes_max: 1,
+            lanes_max: self.lanes,
             max_ack_delay_us: 25_000,
             has_aes: has_aes(),
         }

@@ -40,6 +40,7 @@ mod staging;
 mod tests;
 pub(crate) mod tickets;
 mod transmit;
+mod ways;
 mod wire;
 pub(crate) mod workers;
 
@@ -64,6 +65,7 @@ use self::report::{Command, Outbox, SessionKey};
 use self::staging::StagingPool;
 use self::tickets::Tickets;
 use self::transmit::Shipper;
+use self::ways::Ways;
 use self::wire::Wire;
 use self::workers::Workers;
 use crate::identity::OsRandom;
@@ -187,7 +189,7 @@ impl Engine {
                     self.associations
                         .iter_mut()
                         .flatten()
-                        .filter(|a| a.wire() == at)
+                        .filter(|a| a.ways().uses(at))
                         .for_each(Association::rouse);
                 }
             }
@@ -366,10 +368,10 @@ impl Engine {
         now: Time,
         act: impl FnOnce(&mut driver::Driver, &mut Cx<'_>) -> T,
     ) -> Option<T> {
-        let Self { associations, pool, workers, outbox, random, tags, config, .. } = self;
+        let Self { associations, pool, workers, outbox, random, tags, lanes, config, .. } = self;
         let driver = associations.get_mut(index as usize)?.as_mut()?.driver()?;
         let identity = &config.identity;
-        let mut cx = Cx { now, pool, queue: workers.queue(), outbox, random, identity, tags };
+        let mut cx = Cx { now, pool, queue: workers.queue(), outbox, random, identity, tags, lanes };
         Some(act(driver, &mut cx))
     }
 
@@ -380,11 +382,15 @@ impl Engine {
         self.associations.iter_mut().position(has).map(|index| index as u32)
     }
 
-    /// What the socket of an association has done.
+    /// What the sockets of an association have done.
     fn socket_report(&self, index: u32) -> SocketReport {
-        let wire = self.associations.get(index as usize).and_then(Option::as_ref).map(Association::wire);
-        let wire = wire.and_then(|at| self.wires.get(at)).and_then(Option::as_ref);
-        let mut report: SocketReport = wire.map(|wire| wire.socket.counters().into()).unwrap_or_default();
+        let mut report = SocketReport::default();
+        let ways = self.associations.get(index as usize).and_then(Option::as_ref).map(Association::ways);
+        for at in ways.iter().flat_map(Ways::iter) {
+            if let Some(wire) = self.wires.get(at).and_then(Option::as_ref) {
+                report += wire.report();
+            }
+        }
         if let Some(Association::Open(driver)) =
             self.associations.get(index as usize).and_then(Option::as_ref)
         {

@@ -1,4 +1,4 @@
-//! A session that we opened moves to another socket when nothing is heard on its own.
+//! A session that we opened moves to other sockets when nothing is heard on its own.
 //!
 //! A connected socket keeps the source address that it got when the session began. If that address is taken from the
 //! machine, or another network takes the place of the one it was for, packets leave with a source that leads nowhere,
@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use udpx_proto::Time;
-use udpx_udp::{Socket, SocketOptions};
 
 use super::Engine;
 use super::association::Association;
 use super::driver::Peer;
+use super::wire::Wire;
 use crate::report::SocketReport;
 
 /// When a session that we opened wants another socket.
@@ -48,8 +48,8 @@ impl Patience {
 }
 
 impl Engine {
-    /// Gives a session of ours another socket, if it wants one and there is a way for it.
-    pub(super) fn renew_wire(&mut self, index: u32, now: Time) {
+    /// Gives each lane of a session of ours another socket, if it wants that and there is a way for it.
+    pub(super) fn renew_wires(&mut self, index: u32, now: Time) {
         let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver) else {
             return;
         };
@@ -57,23 +57,23 @@ impl Engine {
         else {
             return;
         };
-        let (address, gso, old) = (connect.address, connect.gso, driver.wire);
-        let options = self.config.socket_options();
-        let options = SocketOptions { gso: options.gso && gso, ..options };
-        // No way there now, or no descriptor: the old socket may still do, and it is tried again.
-        let Ok(socket) = Socket::connect(Socket::wildcard(address), address, &options) else { return };
-        let local = socket.local_addr();
-        let Ok(new) = self.add_wire(socket, false) else { return };
-        let former = self.socket_report(index);
-        let other_host =
-            self.wires[old].as_ref().is_none_or(|wire| wire.socket.local_addr().ip() != local.ip());
-        if let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver) {
-            tracing::debug!(%address, %local, "a silent session gets another socket");
-            driver.wire = new;
-            driver.patience.former = former;
-            driver.session.on_rebound(now, 0, other_host);
+        let (connect, ways) = (connect.clone(), driver.ways);
+        for (lane, old) in ways.iter().enumerate() {
+            // No way there now, or no descriptor: the old socket may still do, and it is tried again.
+            let Ok(socket) = self.socket_to(&connect) else { return };
+            let local = socket.local_addr();
+            let Ok(new) = self.add_wire(socket, false) else { return };
+            let former = self.wires[old].as_ref();
+            let other_host = former.is_none_or(|wire| wire.socket.local_addr().ip() != local.ip());
+            let report = former.map(Wire::report).unwrap_or_default();
+            if let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver) {
+                tracing::debug!(address = %connect.address, %local, lane, "a silent session gets another socket");
+                driver.ways.set(lane, new);
+                driver.patience.former += report;
+                driver.session.on_rebound(now, lane, other_host);
+            }
+            self.release_wire(old);
         }
-        self.release_wire(old);
     }
 }
 

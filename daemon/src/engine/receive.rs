@@ -46,7 +46,7 @@ impl Engine {
         while let Some(index) = self.touched.pop() {
             if let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver) {
                 if overruns > 0 {
-                    driver.session.on_overruns(0, overruns);
+                    driver.session.on_overruns(driver.ways.lane_on(at), overruns);
                 }
                 driver.session.end_of_batch(now);
             }
@@ -59,8 +59,8 @@ impl Engine {
             return;
         }
         let drivers = self.associations.iter_mut().flatten().filter_map(Association::driver);
-        for driver in drivers.filter(|driver| driver.wire == at) {
-            driver.session.doubt_size(0);
+        for driver in drivers.filter(|driver| driver.ways.uses(at)) {
+            driver.session.doubt_size(driver.ways.lane_on(at));
             driver.dirty = true;
         }
     }

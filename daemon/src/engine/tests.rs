@@ -75,6 +75,7 @@ impl Pair {
             hashing: if plain { Hashing::Beside } else { Hashing::Inline },
             gso: true,
             mtu_max: 1500,
+            lanes: 1,
             paths: Paths::default(),
             bell: None,
             inject: None,

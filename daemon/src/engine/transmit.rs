@@ -11,6 +11,7 @@ use super::Engine;
 use super::association::Association;
 use super::driver::Driver;
 use super::sources::Sources;
+use super::ways::Ways;
 use super::wire::{ECT0, Notice, TrainOwner, Wire};
 
 /// What sending needs and can be reused.
@@ -47,11 +48,17 @@ impl Shipper {
         }
     }
 
-    /// Lets a session fill the batch of its wire, and sends its plain trains.
-    fn fill(&mut self, index: u32, driver: &mut Driver, wire: &mut Wire, now: Time) -> Turn {
+    /// Lets a session fill the batches of its sockets, and sends its plain trains.
+    fn fill(&mut self, index: u32, driver: &mut Driver, wires: &mut [Option<Wire>], now: Time) -> Turn {
         let mut turn = Turn::default();
         let mut plain = 0;
-        while !wire.is_full() && turn.fault.is_none() {
+        let ways = driver.ways;
+        if ways.count() > 1 {
+            // A lane whose socket takes nothing leaves its part to the others.
+            let blocked = |at: usize| wires[at].as_ref().is_none_or(|wire| wire.blocked);
+            ways.iter().enumerate().for_each(|(lane, at)| driver.session.hold_lane(lane, blocked(at)));
+        }
+        while !is_any_full(ways, wires) && turn.fault.is_none() {
             if turn.trains == TRAINS_A_TURN {
                 turn.more = true;
                 break;
@@ -66,7 +73,10 @@ impl Shipper {
                 plain += 1;
                 join(&driver.session, plan, &driver.sources, joints)
             } else {
-                seal(index, driver, wire, plan)
+                match &mut wires[ways.of(plan.lane())] {
+                    Some(wire) => seal(index, driver, wire, plan),
+                    None => Ok(()),
+                }
             };
             if let Err(stream) = done {
                 turn.fault = Some(stream);
@@ -74,29 +84,43 @@ impl Shipper {
             }
         }
         if plain > 0 {
-            turn.fault = self.send_plain(index, driver, wire, plain).or(turn.fault);
+            for at in ways.iter() {
+                if let Some(wire) = &mut wires[at] {
+                    turn.fault = self.send_plain(index, driver, (at, wire), plain).or(turn.fault);
+                }
+            }
         }
         turn
     }
 
-    /// Sends the first `count` plans, which are plain trains. Returns a stream whose payload could not be read.
-    fn send_plain(&mut self, index: u32, driver: &Driver, wire: &mut Wire, count: usize) -> Option<StreamId> {
-        let plans = &self.plans[..count];
+    /// Sends those of the first `count` plans, which are plain trains, that go by the socket `at`. Returns a stream whose
+    /// payload could not be read.
+    fn send_plain(
+        &mut self,
+        index: u32,
+        driver: &Driver,
+        (at, wire): (usize, &mut Wire),
+        count: usize,
+    ) -> Option<StreamId> {
+        let plans = || self.plans[..count].iter().filter(|plan| driver.ways.of(plan.lane()) == at);
         let mut gather = std::mem::take(&mut self.gather).recycle();
         let mut fault = None;
-        for (plan, joints) in plans.iter().zip(self.joints.chunks_exact(JOINTS)) {
-            fault = fault.or(gather_train(driver, plan, joints, &mut gather).err());
+        let joints = self.joints.chunks_exact(JOINTS);
+        for (plan, joints) in self.plans[..count].iter().zip(joints) {
+            if driver.ways.of(plan.lane()) == at {
+                fault = fault.or(gather_train(driver, plan, joints, &mut gather).err());
+            }
         }
         let outcome = wire.socket.send_gather(&mut gather);
         self.gather = gather.recycle();
         for hint in outcome.hints.iter().filter(|hint| hint.kind == HintKind::SourceFault) {
-            fault = fault
-                .or(plans.get(hint.train).and_then(|plan| plan.chunks().next()).map(|chunk| chunk.stream));
+            let chunk = plans().nth(hint.train).and_then(|plan| plan.chunks().next());
+            fault = fault.or(chunk.map(|chunk| chunk.stream));
         }
         if outcome.blocked {
             // What the kernel did not take is copied: it cannot wait for the socket with its payload borrowed. A train
             // that was half taken goes out twice, which the receiver drops.
-            for plan in &plans[outcome.trains.min(count)..] {
+            for plan in plans().skip(outcome.trains) {
                 fault = fault.or(seal(index, driver, wire, plan).err());
             }
             wire.blocked = true;
@@ -106,6 +130,16 @@ impl Shipper {
         }
         fault
     }
+}
+
+/// Whether one of a session's sockets has no room for a train: it may be that of the next plan, which cannot be taken back.
+fn is_any_full(ways: Ways, wires: &[Option<Wire>]) -> bool {
+    ways.iter().any(|at| wires[at].as_ref().is_none_or(|wire| !wire.blocked && wire.is_full()))
+}
+
+/// Whether none of a session's sockets takes anything at present.
+fn is_blocked(ways: Ways, wires: &[Option<Wire>]) -> bool {
+    ways.iter().all(|at| wires[at].as_ref().is_none_or(|wire| wire.blocked))
 }
 
 /// Seals a plan into the batch.
@@ -172,7 +206,8 @@ impl Engine {
             Some(Association::HalfOpen(_)) | None => return now,
         }
         self.with_driver(index, now, |driver, cx| driver.serve(index, cx));
-        self.renew_wire(index, now);
+        self.renew_wires(index, now);
+        self.offer_lanes(index);
         let now = self.transmit(index, now);
         // The cursors have moved: readers can go on.
         let after = self.with_driver(index, now, |driver, cx| {
@@ -193,12 +228,13 @@ impl Engine {
         let Some(driver) = associations[index as usize].as_mut().and_then(Association::driver) else {
             return now;
         };
-        let Some(wire) = wires[driver.wire].as_mut() else { return now };
-        let turn = if wire.blocked { Turn::default() } else { shipper.fill(index, driver, wire, now) };
-        let (at, full) = (driver.wire, wire.is_full());
+        let ways = driver.ways;
+        let turn =
+            if is_blocked(ways, wires) { Turn::default() } else { shipper.fill(index, driver, wires, now) };
+        let full = is_any_full(ways, wires);
         let mut now = now;
         if full {
-            self.flush(at);
+            ways.iter().for_each(|at| self.flush(at));
         }
         if turn.trains > 0 {
             now = self.clock.now();
@@ -206,7 +242,7 @@ impl Engine {
         if let Some(stream) = turn.fault {
             self.with_driver(index, now, |driver, cx| driver.on_source_fault(stream, cx));
         }
-        let blocked = self.wires[at].as_ref().is_none_or(|wire| wire.blocked);
+        let blocked = is_blocked(ways, &self.wires);
         let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver) else {
             return now;
         };

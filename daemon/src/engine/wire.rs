@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use mio::{Interest, Registry, Token};
 use udpx_udp::{HintKind, SendBatch, Socket, TrainSlot};
 
+use crate::report::SocketReport;
+
 /// ECT(0): our rate control reacts to congestion marks.
 pub(crate) const ECT0: u8 = 0b10;
 
@@ -127,6 +129,11 @@ impl Wire {
         if self.batch.is_empty() {
             self.owners.clear();
         }
+    }
+
+    /// What it has done so far.
+    pub(crate) fn report(&self) -> SocketReport {
+        self.socket.counters().into()
     }
 
     /// Datagrams dropped by the kernel for want of buffer since the last call.

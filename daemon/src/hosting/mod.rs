@@ -165,6 +165,7 @@ impl Host {
             hashing: Hashing::suited(),
             gso: config.gso,
             mtu_max: config.mtu_max,
+            lanes: config::lanes_of(None),
             paths: Paths::default(),
             bell: None,
             #[cfg(test)]

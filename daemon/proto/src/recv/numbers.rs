@@ -22,6 +22,8 @@ const RTTS_KEPT: u64 = 2;
 #[derive(Debug)]
 pub(crate) struct Numbers {
     ring: PacketNumberRing,
+    /// Packets that were taken.
+    received: u64,
     /// The peer no longer wants to know about numbers below this.
     floor: u64,
     /// The peer's smoothed RTT, once it told.
@@ -47,6 +49,7 @@ impl Numbers {
     pub(crate) fn new(now: Time) -> Self {
         Self {
             ring: PacketNumberRing::new(),
+            received: 0,
             floor: 0,
             peer_srtt: None,
             newest_at: now,
@@ -63,6 +66,11 @@ impl Numbers {
         }
     }
 
+    /// Packets that were taken.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
     pub(crate) fn check(&self, number: u64) -> Verdict {
         self.ring.check(number)
     }
@@ -76,6 +84,7 @@ impl Numbers {
     pub(crate) fn on_received(&mut self, now: Time, number: u64, ecn: u8, eliciting: bool) {
         let expected = self.ring.highest().map_or(0, |h| h + 1);
         self.ring.mark(number);
+        self.received += 1;
         if number >= expected {
             self.newest_at = now;
             if number > expected && eliciting && !self.holes && expected > 0 {

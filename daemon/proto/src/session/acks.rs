@@ -118,6 +118,7 @@ impl Session {
         self.lanes[index].abandoned = true;
         self.lanes[index].challenge_due = true;
         self.lanes[index].mtu.trust();
+        self.choose_home();
         for number in self.lanes[index].sent.base()..self.lanes[index].sent.next() {
             if self.lanes[index].sent.get(number).is_some_and(|p| p.state == State::InFlight) {
                 self.on_packet_lost(now, index, number);

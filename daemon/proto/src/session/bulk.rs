@@ -65,7 +65,7 @@ impl Session {
         let n = self.lanes.len();
         (0..n).map(|i| (self.send.turn + i) % n).find(|&i| {
             let lane = &self.lanes[i];
-            lane.usable && lane.sent.room() > TRAIN_PACKETS_MAX
+            lane.usable && !lane.held && lane.sent.room() > TRAIN_PACKETS_MAX
         })
     }
 

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::Message;
 use crate::ids::{LaneId, RequestId, StreamId};
+use crate::limits::LANES_MAX;
 pub use crate::rate::{RateHint, RatePolicy};
 
 /// How a session behaves.
@@ -244,6 +245,17 @@ pub struct StreamStats {
     pub duplicate_packets: u64,
 }
 
+/// Counters of a lane.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct LaneStats {
+    /// Packets sent, all kinds.
+    pub sent_packets: u64,
+    /// Authentic packets received.
+    pub received_packets: u64,
+    /// It carries data now: it is known to reach the peer.
+    pub works: bool,
+}
+
 /// Counters of a session.
 #[derive(Clone, Debug, Default)]
 pub struct SessionStats {
@@ -293,9 +305,9 @@ pub struct SessionStats {
     pub in_flight: u64,
     /// The most bytes ever in flight.
     pub in_flight_max: u64,
-    /// Smoothed RTT of lane 0, nanoseconds; 0 before the first sample.
+    /// Smoothed RTT of the first lane that works, nanoseconds; 0 before the first sample.
     pub rtt_smoothed_ns: u64,
-    /// Least RTT of lane 0, nanoseconds.
+    /// Least RTT of that lane, nanoseconds.
     pub rtt_min_ns: u64,
     /// Sum of the RTT samples, nanoseconds.
     pub rtt_sum_ns: u64,
@@ -307,8 +319,10 @@ pub struct SessionStats {
     pub window: u64,
     /// The path's own share of loss as far as it is known.
     pub path_loss: f64,
-    /// Datagram bytes in use on lane 0.
+    /// Datagram bytes in use on that lane.
     pub datagram: u16,
+    /// The lanes, by index; those that are not there have zeros.
+    pub lanes: [LaneStats; LANES_MAX],
     /// Dropped datagrams by reason.
     pub drops: crate::drop_reason::DropCounters,
 }

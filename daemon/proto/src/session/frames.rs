@@ -62,7 +62,8 @@ impl Session {
         frames += self.write_credit(&mut writer, &mut record);
         frames += self.write_path(index, &mut writer, &mut record);
         let mut eliciting = record.challenge || record.credit;
-        if index == 0 {
+        let home = index == self.home;
+        if home {
             frames += self.write_echoes(&mut writer, &mut eliciting);
             frames += self.write_control(&mut writer, &mut record);
             frames += self.write_signals(now, &mut writer, &mut record, &mut plan.holes);
@@ -97,7 +98,7 @@ impl Session {
             if self.send.in_flight == 0 {
                 self.send.rate.on_restart(now);
             }
-            let doubled = self.send.losses.is_heavy() && index == 0 && record.has_frames();
+            let doubled = self.send.losses.is_heavy() && home && record.has_frames();
             let record = self.send.records.put(record);
             self.send.double = doubled.then_some(record);
             record
@@ -112,6 +113,9 @@ impl Session {
     /// Whether a MIXED datagram is due on a lane.
     pub(super) fn frames_due(&self, now: Time, index: usize) -> bool {
         let lane = &self.lanes[index];
+        if lane.held {
+            return false;
+        }
         if lane.probe_due || lane.challenge_due {
             return true;
         }
@@ -121,7 +125,7 @@ impl Session {
         let here = !lane.responses.is_empty()
             || lane.numbers.sack_at(lane.rtt.smoothed()).is_some_and(|at| at <= now)
             || lane.lowest_due(now);
-        let home = index == 0
+        let home = index == self.home
             && (self.send.control.has_work()
                 || self.send.streams.signals_due
                 || self.recv.credit.is_due()
@@ -301,7 +305,7 @@ impl Session {
     /// An MTU probe, alone in its datagram.
     fn plan_probe(&mut self, now: Time, index: usize, plan: &mut Plan) -> bool {
         let lane = &mut self.lanes[index];
-        if !lane.usable || !lane.rtt.is_sampled() {
+        if !lane.usable || lane.held || !lane.rtt.is_sampled() {
             return false;
         }
         let Some(size) = lane.mtu.poll(now) else { return false };
@@ -314,7 +318,8 @@ impl Session {
     /// whose answer will show that the path is there.
     fn plan_check(&mut self, now: Time, index: usize, plan: &mut Plan) -> bool {
         let lane = &mut self.lanes[index];
-        let Some(size) = lane.mtu.poll_check().filter(|_| lane.usable && lane.sent.room() > 0) else {
+        let Some(size) = lane.mtu.poll_check().filter(|_| lane.usable && !lane.held && lane.sent.room() > 0)
+        else {
             return false;
         };
         lane.mtu.on_check_sent(lane.sent.next());
@@ -336,11 +341,12 @@ impl Session {
         if now < *next {
             return false;
         }
-        *next = now.after_nanos(self.lanes[0].rtt.pto_without_delay());
-        plan.clear(PlanKind::Mixed, 0);
-        let room = self.lanes[0].frame_room();
+        let lane = &self.lanes[self.home];
+        *next = now.after_nanos(lane.rtt.pto_without_delay());
+        plan.clear(PlanKind::Mixed, self.home as u8);
+        let room = lane.frame_room();
         FrameWriter::new(&mut plan.frames, room).close(code, text.as_bytes());
-        self.seal_mixed(now, 0, plan, (Carried::Silent, 0, 0), 1);
+        self.seal_mixed(now, self.home, plan, (Carried::Silent, 0, 0), 1);
         true
     }
 

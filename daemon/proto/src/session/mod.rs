@@ -20,8 +20,8 @@ mod timers;
 use std::collections::VecDeque;
 
 pub use config::{
-    Arrival, Event, OpenStream, PathSecret, RateHint, RatePolicy, RekeyLimits, SendError, SessionConfig,
-    SessionStats, SourceFault, StreamLimit, StreamProgress, StreamStats,
+    Arrival, Event, LaneStats, OpenStream, PathSecret, RateHint, RatePolicy, RekeyLimits, SendError,
+    SessionConfig, SessionStats, SourceFault, StreamLimit, StreamProgress, StreamStats,
 };
 
 use crate::drop_reason::DropCounters;
@@ -62,6 +62,8 @@ pub struct Session {
     /// A packet of the peer has opened.
     confirmed: bool,
     lanes: Vec<Lane>,
+    /// The lane that carries what concerns the session: the first that works, for as long as it does.
+    home: usize,
     /// Ids that we gave to lanes the peer has not answered for yet.
     offered: Vec<(u8, LaneId)>,
     send: Sender,
@@ -159,6 +161,7 @@ impl Session {
             state: State::Open,
             confirmed: false,
             lanes: Vec::with_capacity(LANES_MAX),
+            home: 0,
             offered: Vec::new(),
             send: Sender {
                 streams: SendStreams::default(),
@@ -216,7 +219,10 @@ impl Session {
         #[cfg_attr(not(feature = "testing"), expect(unused_mut, reason = "tests set the first number"))]
         let mut lane = Lane::new(ids, path, keys, mtu, self.config.initial_rtt, now);
         #[cfg(feature = "testing")]
-        lane.sent.start_at(self.config.first_number);
+        {
+            lane.first = self.config.first_number;
+            lane.sent.start_at(lane.first);
+        }
         self.lanes.push(lane);
     }
 
@@ -386,7 +392,7 @@ impl Session {
     /// Asks the peer for a sign of life, unless something in flight asks already.
     pub fn probe(&mut self) {
         if self.send.in_flight == 0 {
-            self.lanes[0].probe_due = true;
+            self.lanes[self.home].probe_due = true;
         }
     }
 
@@ -408,7 +414,7 @@ impl Session {
     /// Ends the session and tells the peer. Idempotent.
     pub fn close(&mut self, now: Time, code: crate::Code, text: &str) {
         if self.is_open() {
-            let until = now.after_nanos(CLOSES * self.lanes[0].rtt.pto_without_delay());
+            let until = now.after_nanos(CLOSES * self.lanes[self.home].rtt.pto_without_delay());
             self.state = State::Closing { code: code.number(), text: text.to_owned(), next: now, until };
         }
     }
@@ -440,7 +446,7 @@ impl Session {
     ) -> Result<(), SendError> {
         if self.role != Role::Responder
             || usize::from(index) != self.lanes.len()
-            || self.lanes.len() >= LANES_MAX
+            || self.spare_keys.is_empty()
         {
             return Err(SendError::Full);
         }
@@ -449,9 +455,32 @@ impl Session {
         Ok(())
     }
 
-    /// The lanes: the id by which the peer addresses us on each.
+    /// The lanes, and then those that we have offered: the id by which the peer addresses us on each.
     pub fn local_lanes(&self) -> impl Iterator<Item = LaneId> + '_ {
-        self.lanes.iter().map(|lane| lane.local)
+        let offered = self.offered.iter().map(|&(_, local)| local);
+        self.lanes.iter().map(|lane| lane.local).chain(offered)
+    }
+
+    /// Lanes that both ends allow, at least 1: as many as the handshake has agreed on.
+    #[must_use]
+    pub fn lanes_allowed(&self) -> usize {
+        self.lanes.len() + self.spare_keys.len()
+    }
+
+    /// Nothing is planned for `lane` while its socket takes nothing: what can go by another one does.
+    pub fn hold_lane(&mut self, lane: usize, held: bool) {
+        if let Some(lane) = self.lanes.get_mut(lane)
+            && core::mem::replace(&mut lane.held, held) != held
+        {
+            self.choose_home();
+        }
+    }
+
+    /// What concerns the session goes by the first lane that works; by another only while that one does not.
+    fn choose_home(&mut self) {
+        let works = |lane: &Lane| lane.usable && !lane.held;
+        let usable = || self.lanes.iter().position(|lane| lane.usable);
+        self.home = self.lanes.iter().position(works).or_else(usable).unwrap_or(0);
     }
 
     /// A datagram of `size` bytes on `lane` was refused by the kernel as too big.
@@ -490,7 +519,8 @@ impl Session {
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> SessionStats {
-        let rtt = &self.lanes[0].rtt;
+        let home = &self.lanes[self.home];
+        let rtt = &home.rtt;
         let mut stats = self.stats.clone();
         stats.in_flight = self.send.in_flight;
         stats.unique_bytes_received = self.recv.credit.received();
@@ -501,7 +531,10 @@ impl Session {
         stats.pacing_bps = self.send.rate.pacing_bps();
         stats.window = self.send.rate.window();
         stats.path_loss = self.send.rate.path_loss();
-        stats.datagram = self.lanes[0].mtu.current();
+        stats.datagram = home.mtu.current();
+        for (counted, lane) in stats.lanes.iter_mut().zip(&self.lanes) {
+            *counted = lane.stats();
+        }
         stats
     }
 

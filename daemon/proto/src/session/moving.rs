@@ -41,7 +41,7 @@ impl Session {
     /// A challenge of an address that may be the peer's, alone in its datagram.
     pub(super) fn plan_challenge(&mut self, now: Time, index: usize, plan: &mut Plan) -> bool {
         let lane = &mut self.lanes[index];
-        if lane.sent.room() == 0 {
+        if lane.held || lane.sent.room() == 0 {
             return false;
         }
         let Some((address, token)) = lane.path.take_challenge(now) else { return false };
@@ -92,7 +92,7 @@ impl Session {
         if self.role != Role::Initiator || self.send.in_flight > 0 || !self.recv.streams.any() {
             return Time::FAR;
         }
-        let lane = &self.lanes[0];
+        let lane = &self.lanes[self.home];
         let (count, received) = self.asked;
         let count = if received == self.recv.credit.received() { count } else { 0 };
         let wait = (ASK_PTOS * lane.rtt.pto()) << count.min(16);
@@ -104,7 +104,7 @@ impl Session {
         let received = self.recv.credit.received();
         let count = if self.asked.1 == received { self.asked.0 } else { 0 };
         self.asked = (count + 1, received);
-        self.lanes[0].probe_due = true;
+        self.lanes[self.home].probe_due = true;
     }
 }
 

@@ -111,6 +111,7 @@ impl Session {
         lane.abandoned = false;
         if !core::mem::replace(&mut lane.usable, true) {
             self.events.push_back(Event::LaneReady { index: index as u8 });
+            self.choose_home();
         }
     }
 
@@ -525,7 +526,7 @@ impl Session {
 
     /// How much is in the air at the rate at which data comes in, so that credit covers it.
     fn measure_receiving(&mut self, now: Time) {
-        let rtt = self.lanes[0].numbers.peer_rtt().unwrap_or(self.lanes[0].rtt.smoothed());
+        let rtt = self.lanes[self.home].numbers.peer_rtt().unwrap_or(self.lanes[self.home].rtt.smoothed());
         let span = now.nanos_since(self.recv.measured.1);
         if span < rtt.max(5_000_000) {
             return;

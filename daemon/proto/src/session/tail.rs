@@ -18,7 +18,7 @@ impl Session {
         if !send.losses.is_lossy() {
             return false;
         }
-        let payload = usize::from(self.lanes[0].mtu.current()) - OVERHEAD;
+        let payload = usize::from(self.lanes[self.home].mtu.current()) - OVERHEAD;
         let loss = send.losses.share();
         send.streams.iter_mut().fold(false, |any, stream| any | stream.begin_tail(now, loss, payload as u64))
     }
@@ -27,11 +27,12 @@ impl Session {
     /// whichever arrives settles them.
     pub(super) fn plan_double(&mut self, now: Time, plan: &mut Plan) -> bool {
         let Some(original) = self.send.double.take() else { return false };
-        if self.lanes[0].sent.room() == 0 {
+        let home = self.home;
+        if self.lanes[home].held || self.lanes[home].sent.room() == 0 {
             return false;
         }
-        plan.clear(PlanKind::Mixed, 0);
-        let mut writer = FrameWriter::new(&mut plan.frames, self.lanes[0].frame_room());
+        plan.clear(PlanKind::Mixed, home as u8);
+        let mut writer = FrameWriter::new(&mut plan.frames, self.lanes[home].frame_room());
         let mut copy = self.send.records.take();
         let original = self.send.records.get(original);
         let streams = &self.send.streams;
@@ -69,7 +70,7 @@ impl Session {
         }
         let record = self.send.records.put(copy);
         self.stats.doubled_packets += 1;
-        self.seal_mixed(now, 0, plan, (Carried::Mixed, record, 0), frames as u64);
+        self.seal_mixed(now, home, plan, (Carried::Mixed, record, 0), frames as u64);
         true
     }
 }

@@ -41,7 +41,7 @@ impl Session {
         if self.send.in_flight > 0 {
             return Time::FAR;
         }
-        self.last_heard.max(self.lanes[0].last_eliciting) + KEEP_ALIVE
+        self.last_heard.max(self.lanes[self.home].last_eliciting) + KEEP_ALIVE
     }
 
     /// Something waits for an answer: packets in flight, or credit that the peer has to grant.
@@ -106,7 +106,7 @@ impl Session {
             }
         }
         if now >= self.keep_alive_at() {
-            self.lanes[0].probe_due = true;
+            self.lanes[self.home].probe_due = true;
         }
         if now >= self.ask_at() {
             self.ask();
