@@ -9,6 +9,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,6 +73,13 @@ pub enum ReadJob {
         block: u64,
         /// Room for it.
         slab: Slab,
+    },
+    /// Take what the receiver has out of memory.
+    Release {
+        /// The file.
+        source: Arc<Source>,
+        /// Bytes of it.
+        range: Range<u64>,
     },
     /// Compare the file with what it was at open: the last step before it counts as sent.
     Verify {
@@ -151,6 +159,8 @@ pub enum ReadOutcome {
         /// It.
         result: Result<Slab, SourceError>,
     },
+    /// Of [`ReadJob::Release`].
+    Released,
     /// Of [`ReadJob::Verify`].
     Verified(Result<(), SourceError>),
 }
@@ -241,6 +251,10 @@ fn perform(job: ReadJob, loading: Loading, line: impl FnOnce() -> Line) -> ReadO
         ReadJob::Rehash { source, block } => ReadOutcome::Rehashed { block, result: rehash(&source, block) },
         ReadJob::Fetch { source, block, slab } => {
             ReadOutcome::Fetched { block, result: fetch(&source, block, slab) }
+        }
+        ReadJob::Release { source, range } => {
+            source.release(range);
+            ReadOutcome::Released
         }
         ReadJob::Verify { source } => ReadOutcome::Verified(source.verify_unchanged()),
     }

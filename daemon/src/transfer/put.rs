@@ -6,7 +6,7 @@
 //! hashed again here, and sent again only if it still is what it was.
 
 mod copy;
-mod hash;
+mod mapped;
 mod pour;
 
 use std::collections::HashMap;
@@ -395,6 +395,7 @@ impl Put {
                 self.finish(cx);
                 return None;
             }
+            ReadOutcome::Released => return None,
             ReadOutcome::Opened(Err(error))
             | ReadOutcome::Tapped(Err(error))
             | ReadOutcome::Prepared { result: Err(error), .. }

@@ -5,8 +5,8 @@
 //! the first byte that is not, and digests of whole blocks are announced up to there.
 //!
 //! ```text
-//!   announced        cursor      available      loaded        asked
-//!      │ digest known   │  hashed    │  in memory  │  early blocks  │
+//!   released       announced        cursor      available      loaded        asked
+//!      │  in memory     │ digest known   │  hashed    │  in memory  │  early blocks  │
 //! ```
 
 use std::collections::VecDeque;
@@ -35,6 +35,8 @@ pub(crate) struct Stripe {
     running: RunningCv,
     /// All digests below have been announced.
     announced: u64,
+    /// All bytes below have left memory.
+    released: u64,
 }
 
 impl Stripe {
@@ -45,6 +47,7 @@ impl Stripe {
     fn over(bytes: Range<u64>, blocks: Range<u64>) -> Self {
         Self {
             available: bytes.start,
+            released: bytes.start,
             bytes,
             end_block: blocks.end,
             stream: None,
@@ -150,6 +153,16 @@ impl Stripe {
         cv.map(|cv| (block, cv))
     }
 
+    /// The peer has every byte below `settled`: what can leave memory, in whole blocks, if that is `least` bytes.
+    pub(crate) fn release(&mut self, settled: u64, least: u64) -> Option<Range<u64>> {
+        let range = self.released..settled.min(self.bytes.end) / BLOCK * BLOCK;
+        if range.end < range.start + least {
+            return None;
+        }
+        self.released = range.end;
+        Some(range)
+    }
+
     /// The byte up to which it can be sent.
     pub(crate) fn available(&self) -> u64 {
         self.available
@@ -237,6 +250,16 @@ mod tests {
         };
         assert_eq!(whole, [cv(0), cv(1), cv(2)]);
         assert_eq!(stripe.to_announce(32, 100), 0..3);
+    }
+
+    #[test]
+    fn what_the_peer_has_is_released_in_whole_blocks() {
+        let mut stripe = Stripe::cut(Subtrees::of(9 * BLOCK + 9).unwrap(), 2).remove(1);
+        assert_eq!(stripe.bytes(), 5 * BLOCK..9 * BLOCK + 9);
+        assert_eq!((stripe.release(0, BLOCK), stripe.release(7 * BLOCK - 1, 2 * BLOCK)), (None, None));
+        assert_eq!(stripe.release(7 * BLOCK + 5, 2 * BLOCK), Some(5 * BLOCK..7 * BLOCK));
+        assert_eq!(stripe.release(7 * BLOCK + 5, BLOCK), None);
+        assert_eq!(stripe.release(u64::MAX, BLOCK), Some(7 * BLOCK..9 * BLOCK));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use memmap2::{Advice, Mmap};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 use nix::fcntl::{FcntlArg, SealFlag};
 use udpx_control::descriptor::DescriptorError;
 
@@ -361,6 +361,18 @@ impl Source {
         }
     }
 
+    /// Takes a range out of this process's memory; it stays in the page cache, and comes back when it is touched. For what is not
+    /// needed any more, so that a large mapping is not taken apart at once, at its end.
+    pub fn release(&self, range: Range<u64>) {
+        let range = range.start..range.end.min(self.size());
+        if let Backing::File(Mapped { map: Some(map), .. }) = &self.backing
+            && !range.is_empty()
+        {
+            // It saves memory if it can.
+            let _ = forget(map, range.start as usize, (range.end - range.start) as usize);
+        }
+    }
+
     /// The mark: whether the source was found changed, by the SIGBUS guard or by a check.
     pub fn is_changed(&self) -> bool {
         match &self.backing {
@@ -457,6 +469,13 @@ fn map_file(file: &File, len: usize) -> io::Result<Mmap> {
     // change can do is covered: a truncated page is replaced by the SIGBUS guard, and a rewritten one yields
     // other bytes, which are only ever hashed, sealed or sent as plain u8, never interpreted as anything else.
     unsafe { memmap2::MmapOptions::new().len(len).map(file) }
+}
+
+#[allow(unsafe_code, reason = "advice that may change what an anonymous mapping holds")]
+fn forget(map: &Mmap, offset: usize, len: usize) -> io::Result<()> {
+    // SAFETY: this mapping is shared, read-only and of a file, so that pages which go come back from the file: at worst as
+    // `map_file` says of a file that somebody changes.
+    unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) }
 }
 
 /// Reads a range and throws the bytes away. `UnexpectedEof` if the file ends before it.

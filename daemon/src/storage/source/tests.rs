@@ -102,3 +102,30 @@ fn the_fallback_sees_a_short_file() {
     assert!(read_through(&file, 5..100_000).is_ok());
     assert_eq!(read_through(&file, 5..100_001).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
+
+/// KiB of a mapped file that are in this process's memory.
+fn resident_kib(path: &Path) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let name = path.to_str().unwrap();
+    let of_file = maps.lines().skip_while(|line| !line.ends_with(name));
+    let resident = of_file.filter_map(|line| line.strip_prefix("Rss:")).next().unwrap();
+    resident.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn what_was_released_leaves_memory_and_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("source");
+    let bytes: Vec<u8> = (0..3_u32 << 20).map(|at| (at / 3) as u8).collect();
+    std::fs::write(&path, &bytes).unwrap();
+    let source = Source::open(&path).unwrap();
+    source.populate(0..source.size()).unwrap();
+    assert_eq!(resident_kib(&path), 3 << 10);
+    source.release(0..2 << 20);
+    assert!(resident_kib(&path) <= 1 << 10);
+    assert!(source.slice(0, bytes.len()).unwrap() == bytes && !source.is_changed());
+    assert_eq!(resident_kib(&path), 3 << 10);
+    source.release(1 << 20..u64::MAX);
+    // Where the kernel maps two megabytes as one page, what shares it goes too.
+    assert!(resident_kib(&path) <= 1 << 10);
+}

@@ -92,8 +92,10 @@ impl Put {
 
     /// Gives up the blocks that the peer has.
     pub(super) fn release(&mut self, cx: &mut PutCx<'_>) {
-        if self.copied().is_some() {
-            return self.release_copies(cx);
+        match self.source.clone() {
+            Some(source) if source.is_in_memory() => return self.release_mapped(&source, cx),
+            Some(_) => return self.release_copies(cx),
+            None => {}
         }
         let Some((feed, stripe)) = self.feed.as_mut().zip(self.stripes.first()) else { return };
         let Some(stream) = stripe.stream else { return };

@@ -1,8 +1,12 @@
-//! A put whose blocks the engine hashes itself, shortly before it seals them: then the cipher finds them in the cache.
+//! A put of a file that is mapped. What lies ahead of the cursor the engine may hash itself, shortly before it seals it: then the
+//! cipher finds it in the cache. What the peer has leaves memory.
+
+use std::sync::Arc;
 
 use super::{Put, PutCx};
 use crate::storage::digest::HASH_STEP;
-use crate::storage::readers::ReadJob;
+use crate::storage::readers::{ReadJob, ReadRequest};
+use crate::storage::source::Source;
 
 impl Put {
     /// Hashes what is in memory a little ahead of the sending cursor. Nothing is there to be done where readers hash: they
@@ -40,7 +44,21 @@ impl Put {
         }
         goes_on
     }
+
+    /// Has readers take out of memory what the peer has: so a file of any size needs little, and its end costs no more than that.
+    pub(super) fn release_mapped(&mut self, source: &Arc<Source>, cx: &mut PutCx<'_>) {
+        for stripe in &mut self.stripes {
+            let Some(settled) = stripe.stream.and_then(|stream| cx.streams.settled(stream)) else { continue };
+            if let Some(range) = stripe.release(settled, RELEASE_LEAST) {
+                let job = ReadJob::Release { source: source.clone(), range };
+                cx.queue.read(ReadRequest { tag: self.tag, job });
+            }
+        }
+    }
 }
+
+/// Bytes that are taken out of memory together: some hundred microseconds of a reader.
+const RELEASE_LEAST: u64 = 8 << 20;
 
 /// Bytes of one file that are hashed ahead of the cursors, over all its stripes: some batches of trains, and half of what a
 /// core's second-level cache holds.
