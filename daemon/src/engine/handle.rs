@@ -152,7 +152,7 @@ impl EngineHandle {
             lanes: LaneTable::new(0),
             associations: Vec::new(),
             acceptor,
-            receive: Some(RecvBatch::new(RecvBatch::BUFFERS)),
+            receive: Some(RecvBatch::for_engine()),
             receive_errors: 0,
             retry_at: udpx_proto::Time::FAR,
             touched: Vec::with_capacity(64),

@@ -20,9 +20,9 @@ impl Engine {
         let hint = wire.socket.take_hint();
         let overruns = wire.take_overruns();
         match received {
-            Ok(count) => {
-                // A short count means that the queue was empty; whatever comes later rings again.
-                wire.readable = count == batch.buffers();
+            Ok(_) => {
+                // Room that was left means that the queue was empty; whatever comes later rings again.
+                wire.readable = batch.is_full();
                 self.busy |= wire.readable;
             }
             Err(error) => {

@@ -116,7 +116,7 @@ impl Relay {
     /// Only what makes the listening socket or the poll useless.
     pub fn run(mut self) -> io::Result<Report> {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        let mut batch = RecvBatch::new(RecvBatch::BUFFERS);
+        let mut batch = RecvBatch::for_engine();
         while !self.stop.asked.load(Ordering::Acquire) {
             let busy = self.receive_all(&mut batch)?;
             let now = Instant::now();

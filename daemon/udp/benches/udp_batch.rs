@@ -209,7 +209,7 @@ fn receive(criterion: &mut Criterion) {
         SockRef::from(&*socket).recvmsg(&mut message, 0).unwrap_or(0)
     });
     for (name, gro) in [("recvmmsg", false), ("recvmmsg+gro", true)] {
-        let mut batch = RecvBatch::new(RecvBatch::BUFFERS);
+        let mut batch = RecvBatch::new(16);
         drained(&mut group, name, gro, move |socket| {
             socket.recv(&mut batch).unwrap();
             batch

@@ -17,12 +17,22 @@ use crate::sys::RecvArena;
 pub struct RecvBatch {
     arena: RecvArena,
     filled: Vec<Filled>,
+    /// Buffers that the last call filled, that it had room for, and that the next one will have.
+    brought: usize,
+    asked: usize,
+    wanted: usize,
+    /// The room follows the sizes of what comes.
+    suited: bool,
 }
 
 impl RecvBatch {
-    /// Buffers in a batch that suit one engine: 256 KiB, so that what a call has copied is still in a core's second-level cache
-    /// when its last datagram is opened, next to the memory that it is opened into.
-    pub const BUFFERS: usize = 4;
+    /// A batch for an engine: a call fills 256 KiB or so, few aggregates or many single datagrams by what the last call brought. What
+    /// it has copied is then still in a core's second-level cache when the last of it is opened, next to the memory that it is
+    /// opened into; and where nothing is merged a call is not spent on four datagrams.
+    #[must_use]
+    pub fn for_engine() -> Self {
+        Self { suited: true, ..Self::new(ENGINE_BUFFERS) }
+    }
 
     /// A batch of `buffers` (1 to 1024) buffers of 65,536 bytes each: any GRO aggregate fits.
     #[must_use]
@@ -37,6 +47,10 @@ impl RecvBatch {
         Self {
             arena: RecvArena::new(buffers, buffer_bytes.clamp(1, GRO_BUFFER_BYTES)),
             filled: Vec::with_capacity(buffers),
+            brought: 0,
+            asked: buffers,
+            wanted: buffers,
+            suited: false,
         }
     }
 
@@ -51,10 +65,18 @@ impl RecvBatch {
         })
     }
 
-    /// Buffers in the batch.
+    /// The last call had no room for more than it brought: there may be more.
     #[must_use]
-    pub fn buffers(&self) -> usize {
-        self.arena.len()
+    pub fn is_full(&self) -> bool {
+        self.brought == self.asked
+    }
+
+    /// Chooses the room of the next call by what `count` buffers of the last one hold.
+    fn suit(&mut self, count: usize, bytes: usize) {
+        if self.suited && count > 0 {
+            let room = CALL_BYTES * count / bytes.max(1);
+            self.wanted = room.clamp(CALL_BUFFERS_MIN, self.arena.len());
+        }
     }
 
     /// Gives the kernel less room for control messages than it needs.
@@ -130,10 +152,11 @@ impl Receiver {
         counters: &mut SyscallCounters,
     ) -> io::Result<usize> {
         batch.filled.clear();
+        (batch.brought, batch.asked) = (0, batch.wanted);
         let mut errors = 0;
         loop {
             counters.recvmmsg_calls += 1;
-            let errno = match kernel.receive(fd, &mut batch.arena) {
+            let errno = match kernel.receive(fd, &mut batch.arena, batch.asked) {
                 Ok(count) => {
                     self.sort(batch, count, counters);
                     return Ok(count);
@@ -160,6 +183,7 @@ impl Receiver {
     /// Reads the control messages of `count` buffers and leaves out what cannot be used.
     fn sort(&mut self, batch: &mut RecvBatch, count: usize, counters: &mut SyscallCounters) {
         counters.received_buffers += count as u64;
+        let before = counters.received_bytes;
         for buffer in 0..count {
             let message = batch.arena.message(buffer);
             let ancillary = Ancillary::parse(message.control);
@@ -189,6 +213,8 @@ impl Receiver {
                 arrival: ancillary.arrival,
             });
         }
+        batch.brought = count;
+        batch.suit(count, (counters.received_bytes - before) as usize);
     }
 }
 
@@ -204,12 +230,32 @@ struct Filled {
 /// The kernel merges up to a whole IP packet; a smaller buffer would lose the tail of the best aggregates.
 const GRO_BUFFER_BYTES: usize = 65_536;
 
+/// Bytes that a call of an engine shall bring, and the buffers that it has for them at least and at most.
+const CALL_BYTES: usize = 256 << 10;
+const CALL_BUFFERS_MIN: usize = 4;
+const ENGINE_BUFFERS: usize = 128;
+
 /// Pending errors that one call clears. Each needs a fresh ICMP message, so more than these is a flood.
 const ERRORS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_room_follows_the_sizes() {
+        let mut batch = RecvBatch::for_engine();
+        assert_eq!(batch.wanted, ENGINE_BUFFERS);
+        for (count, bytes, wanted) in
+            [(4, 4 * 65_000, 4), (4, 4 * 30_000, 8), (8, 8 * 1472, ENGINE_BUFFERS), (0, 0, ENGINE_BUFFERS)]
+        {
+            batch.suit(count, bytes);
+            assert_eq!(batch.wanted, wanted, "{count} of {bytes}");
+        }
+        let mut fixed = RecvBatch::new(3);
+        fixed.suit(3, 9);
+        assert_eq!(fixed.wanted, 3);
+    }
 
     #[test]
     fn datagrams_are_cut_by_the_segment_size() {

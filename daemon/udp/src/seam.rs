@@ -27,8 +27,13 @@ impl Kernel {
         messages.submit(fd)
     }
 
-    pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, arena: &mut RecvArena) -> Result<usize, Errno> {
-        arena.receive(fd)
+    pub(crate) fn receive(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        arena: &mut RecvArena,
+        room: usize,
+    ) -> Result<usize, Errno> {
+        arena.receive(fd, room)
     }
 }
 
@@ -59,7 +64,12 @@ impl Kernel {
         messages.submit(fd)
     }
 
-    pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, arena: &mut RecvArena) -> Result<usize, Errno> {
+    pub(crate) fn receive(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        arena: &mut RecvArena,
+        room: usize,
+    ) -> Result<usize, Errno> {
         if let Some(injector) = &mut self.receive {
             let fault = injector(self.receive_calls);
             self.receive_calls += 1;
@@ -67,6 +77,6 @@ impl Kernel {
                 return Err(errno);
             }
         }
-        arena.receive(fd)
+        arena.receive(fd, room)
     }
 }

@@ -177,11 +177,12 @@ impl RecvArena {
         self.control_bytes = bytes.min(size_of::<RecvControl>());
     }
 
-    /// Receives into as many buffers as there is data for, without waiting.
-    pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>) -> Result<usize, Errno> {
+    /// Receives into as many buffers as there is data for, `room` at most, without waiting.
+    pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, room: usize) -> Result<usize, Errno> {
+        let room = room.min(self.headers.len());
         let buffers = self.bytes.chunks_exact_mut(self.buffer_bytes);
         let parts = buffers.zip(&mut self.names).zip(&mut self.controls).zip(&mut self.slices);
-        for ((((buffer, name), control), slice), header) in parts.zip(&mut self.headers) {
+        for ((((buffer, name), control), slice), header) in parts.zip(&mut self.headers[..room]) {
             *slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
             let message = &mut header.msg_hdr;
             // The kernel overwrites the lengths and flags: each message starts anew at each call, or the
@@ -195,7 +196,7 @@ impl RecvArena {
             message.msg_flags = 0;
             header.msg_len = 0;
         }
-        let count = self.headers.len() as c_uint;
+        let count = room as c_uint;
         // SAFETY: recvmmsg(2) writes to at most `count` headers and, within the lengths set above, to the memory
         // that they name: all of it owned by `self`, which is borrowed mutably, and valid for any bytes. A null
         // time-out means none.
