@@ -222,6 +222,21 @@ pub struct SocketReport {
     pub received_datagrams: u64,
 }
 
+impl SocketReport {
+    /// What was done since `before`, of the same socket.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            send_calls: self.send_calls - before.send_calls,
+            sent_trains: self.sent_trains - before.sent_trains,
+            sent_datagrams: self.sent_datagrams - before.sent_datagrams,
+            dropped_datagrams: self.dropped_datagrams - before.dropped_datagrams,
+            receive_calls: self.receive_calls - before.receive_calls,
+            received_buffers: self.received_buffers - before.received_buffers,
+            received_datagrams: self.received_datagrams - before.received_datagrams,
+        }
+    }
+}
+
 impl From<SyscallCounters> for SocketReport {
     fn from(counters: SyscallCounters) -> Self {
         Self {

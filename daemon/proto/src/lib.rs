@@ -18,6 +18,8 @@
 //! `docs/PROTOCOL.md` is the byte map; comments cite its sections.
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod codes;
 pub mod drop_reason;
 pub mod handshake;
@@ -47,8 +49,8 @@ pub use limits::BLOCK;
 pub use messages::Message;
 pub use send::plan::{ChunkRef, Plan, PlanKind};
 pub use session::{
-    Arrival, Event, LaneStats, OpenStream, PathSecret, RateHint, RatePolicy, RekeyLimits, SendError, Session,
-    SessionConfig, SessionStats, SourceFault, StreamLimit, StreamProgress, StreamStats,
+    Arrival, Event, LaneStats, OpenStream, PathSecret, RateHint, RatePolicy, RekeyLimits, Sealer, SendError,
+    Session, SessionConfig, SessionStats, SourceFault, StreamLimit, StreamProgress, StreamStats,
 };
 pub use time::Time;
 pub use trace::{TraceEvent, TraceKind, TraceSink, Traced};

@@ -194,7 +194,9 @@ impl Engine {
             wire.users -= 1;
             if wire.users == 0 {
                 wire.flush(|_| {});
-                // Closing the descriptor takes it out of the poll.
+                // A carrier may have the socket for a while yet, and it would stay in the poll for as long.
+                let _ = self.poll.registry().deregister(&mut wire.socket);
+                self.carriers.leave(wire);
                 *slot = None;
             }
         }

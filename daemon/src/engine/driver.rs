@@ -105,6 +105,8 @@ pub(crate) struct Driver {
     pub(crate) ways: Ways,
     /// Lanes that it is to have in the end.
     pub(super) lanes_wanted: usize,
+    /// Its trains may go by carriers, if it has several lanes.
+    pub(super) may_be_carried: bool,
     /// Where the peer is.
     pub(crate) address: SocketAddr,
     /// Silence that calls for another socket.
@@ -183,6 +185,7 @@ impl Driver {
         Self {
             ways: Ways::one(wire),
             lanes_wanted: session.lanes_allowed(),
+            may_be_carried: !session.is_plain(),
             session,
             key,
             address,

@@ -13,6 +13,7 @@ use udpx_proto::handshake::{Acceptor, AcceptorConfig, PARAMS_VERSION, Params, St
 use udpx_udp::{RecvBatch, Socket, SocketOptions};
 
 use super::access::Peers;
+use super::carriers::Carriers;
 use super::clock::{Clock, Timer};
 use super::driver::Tags;
 use super::lanes::LaneTable;
@@ -127,7 +128,8 @@ impl EngineHandle {
         let timer = Timer::new(poll.registry(), TIMER)?;
         let workers = Workers::start(&bell(&waker), config.loading, config.hashing)?;
         let beat = Beat::steady(THREAD_NAME);
-        let beats = workers.beats().iter().cloned().chain([beat.clone()]).collect();
+        let carriers = Carriers::start(config.lanes.into(), &bell(&waker))?;
+        let beats = workers.beats().iter().chain(carriers.beats()).cloned().chain([beat.clone()]).collect();
         let mut random = OsRandom::open()?;
         let clock = Clock::new();
         let params = config.params();
@@ -157,6 +159,7 @@ impl EngineHandle {
             retry_at: udpx_proto::Time::FAR,
             touched: Vec::with_capacity(64),
             shipper: Shipper::new(),
+            carriers,
             pool: StagingPool::new(config.staging, config.hashing),
             workers,
             random,

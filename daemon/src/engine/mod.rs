@@ -12,13 +12,16 @@
 //! more than one batch. What is left over makes the next tick follow without sleeping. Edge-triggered readiness is
 //! remembered until a call has found the socket empty. The clock is read once a batch.
 //!
-//! An engine owns its sockets, sessions and staging memory alone; other threads reach it through bounded channels.
+//! An engine owns its sockets, sessions and staging memory alone; other threads reach it through bounded channels. Of a session
+//! with several lanes the trains are sealed and sent by threads of their own ([`carriers`]).
 
 pub(crate) mod access;
 mod answer;
 mod asking;
 mod association;
 mod call;
+mod carriers;
+mod carrying;
 mod clock;
 mod driver;
 mod handle;
@@ -58,6 +61,7 @@ pub(crate) use handle::{EngineConfig, EngineHandle, StartError};
 
 use self::access::Peers;
 use self::association::Association;
+use self::carriers::Carriers;
 use self::clock::{Clock, Timer};
 use self::driver::{Cx, Tags};
 use self::lanes::LaneTable;
@@ -101,6 +105,8 @@ pub(crate) struct Engine {
     /// Sessions that the batch at hand has touched.
     touched: Vec<u32>,
     shipper: Shipper,
+    /// Threads that seal and send in its place.
+    carriers: Carriers,
     pool: StagingPool,
     workers: Workers,
     random: OsRandom,
@@ -201,6 +207,7 @@ impl Engine {
         self.beat.advance();
         let now = self.clock.now();
         self.take_commands(now);
+        self.take_loads(now);
         self.retry_at = Time::FAR;
         for wire in 0..self.wires.len() {
             self.receive(wire);

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use udpx_proto::{ChunkRef, PayloadSource, StreamId};
 
+use crate::storage::BLOCK;
 use crate::storage::pipe::Slab;
+use crate::storage::source::Source;
 use crate::transfer::Bytes;
 
 /// Sources by the slot of their stream.
@@ -67,6 +69,33 @@ impl Sources {
         Ok(())
     }
 
+    /// Takes hold of what a train of one stream is read from.
+    ///
+    /// # Errors
+    /// The stream, if its source cannot serve all of it any more.
+    pub(crate) fn hold(
+        &self,
+        chunks: impl Iterator<Item = ChunkRef>,
+        held: &mut Held,
+    ) -> Result<(), StreamId> {
+        held.clear();
+        for ChunkRef { stream, offset, .. } in chunks {
+            if held.file.is_some() {
+                return Ok(());
+            }
+            match self.get(stream).ok_or(stream)? {
+                Bytes::File(source) => held.file = Some(source.clone()),
+                Bytes::Pipe(slabs) => {
+                    let block = offset / BLOCK;
+                    if held.slabs.last().is_none_or(|(last, _)| *last != block) {
+                        held.slabs.push((block, slabs.get(block).ok_or(stream)?.clone()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The kernel could not read the payload of a stream.
     pub(crate) fn on_fault(&self, stream: StreamId) {
         if let Some(Bytes::File(source)) = self.get(stream) {
@@ -83,6 +112,39 @@ impl Sources {
     fn get_mut(&mut self, stream: StreamId) -> Option<&mut Bytes> {
         let entry = self.slots.get_mut(stream.slot())?.as_mut().filter(|entry| entry.id == stream)?;
         Some(&mut entry.bytes)
+    }
+}
+
+/// What one train is read from, for as long as it is not sealed. Reused.
+#[derive(Default)]
+pub(crate) struct Held {
+    file: Option<Arc<Source>>,
+    /// Blocks of a pipe, by number.
+    slabs: Vec<(u64, Arc<Slab>)>,
+}
+
+impl Held {
+    pub(crate) fn clear(&mut self) {
+        self.file = None;
+        self.slabs.clear();
+    }
+
+    /// As [`Sources::check`].
+    pub(crate) fn is_changed(&self) -> bool {
+        self.file.as_ref().is_some_and(|source| source.is_changed())
+    }
+}
+
+impl PayloadSource for Held {
+    #[inline]
+    fn chunk(&self, chunk: ChunkRef) -> Option<&[u8]> {
+        let len = chunk.len as usize;
+        if let Some(source) = &self.file {
+            return source.slice(chunk.offset, len);
+        }
+        let (_, slab) = self.slabs.iter().find(|(block, _)| *block == chunk.offset / BLOCK)?;
+        let start = (chunk.offset % BLOCK) as usize;
+        slab.bytes().get(start..start + len)
     }
 }
 
@@ -110,7 +172,6 @@ impl PayloadSource for Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::source::Source;
 
     fn generated(len: u64, seed: u64) -> Bytes {
         Bytes::File(Arc::new(Source::generated(len, seed).unwrap()))
@@ -125,8 +186,13 @@ mod tests {
         assert_eq!(sources.chunk(chunk(old, 900, 100)).map(<[u8]>::len), Some(100));
         assert!(sources.chunk(chunk(old, 901, 100)).is_none());
         assert_eq!(sources.check([chunk(old, 0, 10), chunk(old, 10, 10)].into_iter()), Ok(()));
+        let mut held = Held::default();
+        assert_eq!(sources.hold([chunk(old, 0, 10)].into_iter(), &mut held), Ok(()));
         sources.insert(new, generated(1000, 2));
         sources.remove(old);
+        assert_eq!(held.chunk(chunk(old, 5, 5)).map(<[u8]>::len), Some(5));
+        assert_eq!(sources.hold([chunk(old, 0, 10)].into_iter(), &mut held), Err(old));
+        assert!(held.chunk(chunk(old, 5, 5)).is_none());
         assert!(sources.chunk(chunk(old, 0, 1)).is_none());
         assert_eq!(sources.check([chunk(new, 0, 1), chunk(old, 0, 1)].into_iter()), Err(old));
     }

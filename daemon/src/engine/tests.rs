@@ -47,6 +47,15 @@ impl Pair {
         staging: u64,
         way: impl FnOnce(SocketAddr) -> SocketAddr,
     ) -> Self {
+        Self::connect_with(inject, (plain, staging, 1), way)
+    }
+
+    /// With so many lanes a session.
+    fn connect_with(
+        inject: fn() -> SendInjector,
+        (plain, staging, lanes): (bool, u64, u8),
+        way: impl FnOnce(SocketAddr) -> SocketAddr,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (server, client) = (identity::ephemeral().unwrap(), identity::ephemeral().unwrap());
         let vault = Arc::new(RootVault::open(directory.path()).unwrap());
@@ -75,7 +84,7 @@ impl Pair {
             hashing: if plain { Hashing::Beside } else { Hashing::Inline },
             gso: true,
             mtu_max: 1500,
-            lanes: 1,
+            lanes,
             paths: Paths::default(),
             bell: None,
             inject: None,
@@ -192,6 +201,40 @@ fn plain_payload_goes_from_the_mapping_to_the_kernel() {
     // The last few packets may travel as frames of control datagrams, or twice.
     assert!(inside >= len - (1 << 20), "only {inside} of {len} bytes");
     assert!(trains >= len / 65_000 / 2, "{trains} full trains");
+}
+
+static BY_ENGINE: LazyLock<Recording> = LazyLock::new(Recording::new);
+
+fn counted() -> SendInjector {
+    BY_ENGINE.injector(Box::new(|_| None))
+}
+
+#[test]
+fn trains_of_several_lanes_are_sealed_and_sent_by_carriers_also_across_new_secrets() {
+    for lanes in [2, 4] {
+        let pair = Pair::connect_with(counted, (false, 32 << 20, lanes), |address| address);
+        pair.check(64 << 20);
+        let text = String::new();
+        pair.sender.send(Command::Close { session: pair.session, code: Code::Done, text });
+        let (stats, socket) = loop {
+            if let Some(Report::Ended { stats, socket, .. }) =
+                pair.sender.next(Duration::from_secs(10)).unwrap()
+            {
+                break (stats, socket);
+            }
+        };
+        assert!(stats.rekeys >= 2, "{}", stats.rekeys);
+        assert!(
+            stats.lanes.iter().take(lanes.into()).all(|lane| lane.sent_packets > 200),
+            "{:?}",
+            stats.lanes
+        );
+        // The engine itself has sent a handshake, and what came before there were lanes.
+        let own: usize = BY_ENGINE.take().iter().map(udpx_udp::testing::RecordedMessage::packets).sum();
+        let all = stats.sent_packets as usize;
+        assert!(own < all / 4, "{lanes} lanes: {own} of {all}");
+        assert!(socket.sent_datagrams as usize > all / 2, "{socket:?}");
+    }
 }
 
 static FAULTS_LEFT: AtomicU64 = AtomicU64::new(0);

@@ -31,12 +31,14 @@ const JOINTS: usize = limits::TRAIN_PACKETS_MAX + 1;
 
 /// What became of a session's turn.
 #[derive(Default)]
-struct Turn {
-    trains: usize,
+pub(super) struct Turn {
+    pub(super) trains: usize,
     /// It had more to send than its turn allows.
-    more: bool,
+    pub(super) more: bool,
+    /// A lane was passed over, since its carrier has all of its loads.
+    pub(super) held: bool,
     /// A source of its turned out to have changed.
-    fault: Option<StreamId>,
+    pub(super) fault: Option<StreamId>,
 }
 
 impl Shipper {
@@ -46,6 +48,11 @@ impl Shipper {
             joints: vec![[0; TAG + PREFIX]; TRAINS_MAX * JOINTS],
             gather: GatherBatch::new(),
         }
+    }
+
+    /// A plan to be filled.
+    pub(super) fn plan(&mut self) -> &mut Plan {
+        &mut self.plans[0]
     }
 
     /// Lets a session fill the batches of its sockets, and sends its plain trains.
@@ -224,14 +231,12 @@ impl Engine {
 
     /// Sends what the session wants to send, a batch at most.
     fn transmit(&mut self, index: u32, now: Time) -> Time {
-        let Self { associations, wires, shipper, .. } = self;
-        let Some(driver) = associations[index as usize].as_mut().and_then(Association::driver) else {
+        let carried = self.board(index);
+        let turn = if carried { self.load(index, now) } else { self.fill(index, now) };
+        let Some(ways) = self.associations[index as usize].as_ref().map(Association::ways) else {
             return now;
         };
-        let ways = driver.ways;
-        let turn =
-            if is_blocked(ways, wires) { Turn::default() } else { shipper.fill(index, driver, wires, now) };
-        let full = is_any_full(ways, wires);
+        let full = !carried && is_any_full(ways, &self.wires);
         let mut now = now;
         if full {
             ways.iter().for_each(|at| self.flush(at));
@@ -242,7 +247,7 @@ impl Engine {
         if let Some(stream) = turn.fault {
             self.with_driver(index, now, |driver, cx| driver.on_source_fault(stream, cx));
         }
-        let blocked = is_blocked(ways, &self.wires);
+        let blocked = !carried && is_blocked(ways, &self.wires);
         let Some(driver) = self.associations[index as usize].as_mut().and_then(Association::driver) else {
             return now;
         };
@@ -254,7 +259,20 @@ impl Engine {
             // Nothing can be sent though something is due: it waits for the socket, or for an event.
             driver.deadline = now.after_nanos(PATIENCE_NS);
         }
+        if turn.held {
+            // A carrier that is waited for rings, and should it ever not, this is soon enough.
+            driver.deadline = driver.deadline.min(now.after_nanos(HELD_NS));
+        }
         now
+    }
+
+    /// Lets a session fill the batches of its sockets, unless none of them takes anything.
+    fn fill(&mut self, index: u32, now: Time) -> Turn {
+        let Self { associations, wires, shipper, .. } = self;
+        match associations[index as usize].as_mut().and_then(Association::driver) {
+            Some(driver) if !is_blocked(driver.ways, wires) => shipper.fill(index, driver, wires, now),
+            _ => Turn::default(),
+        }
     }
 
     /// Hands the batch of a wire to the kernel.
@@ -286,8 +304,10 @@ impl Engine {
 }
 
 /// Trains that one session may send before the others have their turn.
-const TRAINS_A_TURN: usize = TRAINS_MAX;
+pub(super) const TRAINS_A_TURN: usize = TRAINS_MAX;
 /// How long a session that cannot send what is due is left alone.
 const PATIENCE_NS: u64 = 200_000;
+/// How long a lane is held at most before its session looks again.
+const HELD_NS: u64 = 5_000_000;
 /// Notices of one call that are looked at.
 const NOTICES_MAX: usize = 8;

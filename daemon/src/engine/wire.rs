@@ -4,8 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use mio::{Interest, Registry, Token};
-use udpx_udp::{HintKind, SendBatch, Socket, TrainSlot};
+use udpx_udp::{HintKind, SendBatch, SendOutcome, Socket, TrainSlot};
 
+use super::carriers::Boarded;
 use crate::report::SocketReport;
 
 /// ECT(0): our rate control reacts to congestion marks.
@@ -13,7 +14,7 @@ pub(crate) const ECT0: u8 = 0b10;
 
 /// Trains that leave in one call: what was sealed into them is still in a core's second-level cache when the kernel copies it,
 /// and the call itself costs next to nothing beside the traversals of four trains.
-const TRAINS: usize = 4;
+pub(crate) const TRAINS: usize = 4;
 
 /// A socket, its batch and what is known of its readiness.
 pub(crate) struct Wire {
@@ -31,6 +32,8 @@ pub(crate) struct Wire {
     pub(crate) users: u32,
     /// It is one of the listening sockets.
     pub(crate) listening: bool,
+    /// Whether others send by it as well.
+    pub(crate) boarded: Boarded,
 }
 
 /// Whose train it is.
@@ -73,6 +76,7 @@ impl Wire {
             overflow: 0,
             users: u32::from(listening),
             listening,
+            boarded: Boarded::default(),
         })
     }
 
@@ -113,19 +117,7 @@ impl Wire {
         }
         let outcome = self.socket.send(&mut self.batch);
         self.blocked = outcome.blocked;
-        for hint in outcome.hints.iter() {
-            let owner = self.owners.get(hint.train).copied();
-            match (hint.kind, owner) {
-                (HintKind::Refused, _) => notice(Notice::Refused),
-                (HintKind::TooBig, Some(TrainOwner { index, lane, segment })) => {
-                    notice(Notice::TooBig { index, lane, size: segment });
-                }
-                (HintKind::SizeDoubted, Some(TrainOwner { index, lane, .. })) => {
-                    notice(Notice::SizeDoubted { index, lane });
-                }
-                _ => {}
-            }
-        }
+        notices_of(&outcome, &self.owners, &mut notice);
         if self.batch.is_empty() {
             self.owners.clear();
         }
@@ -133,12 +125,30 @@ impl Wire {
 
     /// What it has done so far.
     pub(crate) fn report(&self) -> SocketReport {
-        self.socket.counters().into()
+        let mut report: SocketReport = self.socket.counters().into();
+        report += self.boarded.report;
+        report
     }
 
     /// Datagrams dropped by the kernel for want of buffer since the last call.
     pub(crate) fn take_overruns(&mut self) -> u32 {
         let now = self.socket.rxq_overflow();
         now.wrapping_sub(std::mem::replace(&mut self.overflow, now))
+    }
+}
+
+/// What sessions should know of a send call, by whose trains they were.
+pub(crate) fn notices_of(outcome: &SendOutcome, owners: &[TrainOwner], mut notice: impl FnMut(Notice)) {
+    for hint in outcome.hints.iter() {
+        match (hint.kind, owners.get(hint.train).copied()) {
+            (HintKind::Refused, _) => notice(Notice::Refused),
+            (HintKind::TooBig, Some(TrainOwner { index, lane, segment })) => {
+                notice(Notice::TooBig { index, lane, size: segment });
+            }
+            (HintKind::SizeDoubted, Some(TrainOwner { index, lane, .. })) => {
+                notice(Notice::SizeDoubted { index, lane });
+            }
+            _ => {}
+        }
     }
 }

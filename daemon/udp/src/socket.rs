@@ -86,6 +86,24 @@ impl Socket {
         })
     }
 
+    /// The same socket for another thread to send by, with counters of its own. What the kernel refuses one of them is not known to
+    /// the other. The socket lives, and stays registered where it was, until all of them are dropped.
+    ///
+    /// # Errors
+    /// Those of dup(2).
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            inner: self.inner.try_clone()?,
+            local: self.local,
+            caps: self.caps,
+            buffers: self.buffers,
+            transmitter: self.transmitter,
+            receiver: Receiver::default(),
+            counters: SyscallCounters::default(),
+            kernel: Kernel::default(),
+        })
+    }
+
     /// Sends the batch, which is empty afterwards unless the outcome says that the socket is blocked.
     pub fn send(&mut self, batch: &mut SendBatch) -> SendOutcome {
         let Self { inner, transmitter, counters, kernel, .. } = self;

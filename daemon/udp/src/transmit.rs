@@ -16,6 +16,7 @@ use crate::sys::Submission;
 use crate::train::{Cursor, Cutter, TRAINS_MAX, Train};
 
 /// How one socket sends at the moment.
+#[derive(Copy, Clone)]
 pub(crate) struct Transmitter {
     pub(crate) gso: bool,
     pub(crate) ecn: bool,

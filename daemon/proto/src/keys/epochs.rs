@@ -1,5 +1,7 @@
 //! One direction's keys of successive epochs.
 
+use alloc::sync::Arc;
+
 use super::schedule::TrafficSecret;
 use super::suite::{PacketKey, Suite};
 use crate::time::Time;
@@ -25,7 +27,8 @@ pub enum OpenError {
 /// The sending direction.
 pub(super) struct SendKeys {
     pub(super) epoch: u32,
-    pub(super) key: PacketKey,
+    /// Shared with whoever seals packets of this epoch elsewhere; nothing of it changes.
+    pub(super) key: Arc<PacketKey>,
     /// Secret of the next epoch: that of the current one is gone.
     pub(super) next: TrafficSecret,
     /// Secret of a new handshake, which the next epoch begins from instead.
@@ -43,7 +46,7 @@ pub(super) struct SendKeys {
 
 impl SendKeys {
     pub(super) fn new(mut secret: TrafficSecret, suite: Suite, now: Time) -> Self {
-        let key = PacketKey::new(&secret, suite);
+        let key = Arc::new(PacketKey::new(&secret, suite));
         secret.ratchet();
         Self {
             epoch: 0,
@@ -63,7 +66,7 @@ impl SendKeys {
             self.next = staged;
             self.unsettled = true;
         }
-        self.key = PacketKey::new(&self.next, suite);
+        self.key = Arc::new(PacketKey::new(&self.next, suite));
         self.next.ratchet();
         self.epoch = self.epoch.wrapping_add(1);
         self.first = next_number;

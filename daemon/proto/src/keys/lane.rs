@@ -1,11 +1,12 @@
 //! Sealing and opening the packets of one lane, and its way through the epochs.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::epochs::{Fresh, OpenError, ReceiveKeys, Sealed, SendKeys};
 use super::plain::PlainKey;
 use super::schedule::{Role, SessionSecrets};
-use super::suite::{Suite, TAG_LEN};
+use super::suite::{PacketKey, Suite, TAG_LEN};
 use crate::time::Time;
 
 /// How many probe time-outs the previous epoch's key is kept for packets that come late.
@@ -99,6 +100,12 @@ impl LaneKeys {
         debug_assert!(number >= self.send.first, "a packet number of an earlier epoch");
         let (text, tag) = buf.split_at_mut(buf.len() - TAG_LEN);
         self.send.key.seal_in_place(number, aad, text, tag);
+    }
+
+    /// The key that packets are sealed with now, for sealing elsewhere what is planned now.
+    #[must_use]
+    pub(crate) fn sealing_key(&self) -> &Arc<PacketKey> {
+        &self.send.key
     }
 
     /// Opens `sealed`, ciphertext and tag of packet `number`, into `out`, which has exactly the

@@ -30,4 +30,5 @@ pub use lane::{EpochLimits, LaneKeys};
 pub use plain::PLAIN_HEADER;
 pub(crate) use schedule::RekeySecret;
 pub use schedule::{Role, SessionSecrets};
+pub(crate) use suite::PacketKey;
 pub use suite::{Suite, TAG_LEN};

@@ -56,7 +56,7 @@ impl Suite {
 }
 
 /// The key object of one epoch of one direction of one lane.
-pub(super) enum PacketKey {
+pub(crate) enum PacketKey {
     Aead {
         key: LessSafeKey,
         iv: [u8; 12],
@@ -84,7 +84,7 @@ impl PacketKey {
     }
 
     /// Ciphertext of `plaintext` into `ciphertext`, of the same length, and its tag into `tag`.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &self,
         number: u64,
         aad: &[u8],
@@ -107,7 +107,7 @@ impl PacketKey {
     }
 
     /// Encrypts `text` where it stands and puts the tag into `tag`.
-    pub(super) fn seal_in_place(&self, number: u64, aad: &[u8], text: &mut [u8], tag: &mut [u8]) {
+    pub(crate) fn seal_in_place(&self, number: u64, aad: &[u8], text: &mut [u8], tag: &mut [u8]) {
         match self {
             Self::Aead { key, iv } => {
                 let nonce = Nonce::assume_unique_for_key(KeyMaterial::nonce(iv, number));

@@ -2,10 +2,11 @@
 
 use core::net::SocketAddr;
 
-use crate::StreamId;
+use crate::session::SourceFault;
 use crate::wire::TAG;
 use crate::wire::bulk::BulkPrefix;
 use crate::wire::header::Header;
+use crate::{PayloadSource, StreamId};
 
 /// A piece of a stream, by its place in the file.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -111,6 +112,19 @@ impl Plan {
             Some((last, _)) => (self.bulk.len() - 1) * self.segment() + BulkPrefix::SIZE + last.len() + TAG,
             None => self.segment(),
         }
+    }
+
+    /// Copies the stream data of a datagram of frames into it, so that it can be sealed where there are no sources.
+    ///
+    /// # Errors
+    /// [`SourceFault`] when the source cannot serve a chunk.
+    pub fn fill<P: PayloadSource>(&mut self, source: &P) -> Result<(), SourceFault> {
+        for &(at, chunk) in &self.holes {
+            let payload = source.chunk(chunk).ok_or(SourceFault(chunk.stream))?;
+            self.frames[at..at + payload.len()].copy_from_slice(payload);
+        }
+        self.holes.clear();
+        Ok(())
     }
 
     /// The stream data of a bulk train, in the order of its packets.

@@ -47,6 +47,7 @@ use crate::time::Time;
 use crate::trace::TraceSink;
 use crate::wire::sack::SackBuilder;
 use rekeying::Rekeying;
+pub use seal::Sealer;
 
 /// One session. See the crate's documentation for the contract of its driver.
 #[derive(Debug)]
@@ -459,6 +460,12 @@ impl Session {
     pub fn local_lanes(&self) -> impl Iterator<Item = LaneId> + '_ {
         let offered = self.offered.iter().map(|&(_, local)| local);
         self.lanes.iter().map(|lane| lane.local).chain(offered)
+    }
+
+    /// Lanes that there are, working or not.
+    #[must_use]
+    pub fn lane_count(&self) -> usize {
+        self.lanes.len()
     }
 
     /// Lanes that both ends allow, at least 1: as many as the handshake has agreed on.
