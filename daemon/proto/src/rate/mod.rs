@@ -195,6 +195,7 @@ impl RateControl {
         (self.datagram, self.rtt) = (datagram, rtt);
         if let Controller::Adaptive(a) = &mut self.policy {
             **a = Adaptive::new(a.policy(), datagram, rtt, None, now);
+            a.set_cap(self.cap_bps, now);
         }
     }
 
@@ -222,5 +223,37 @@ impl RateControl {
             Controller::Adaptive(a) => a.path_loss(),
             Controller::Fixed(_) => 0.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cap_outlives_the_path_that_it_was_set_on() {
+        const MS: u64 = 1_000_000;
+        let begin = Time::from_nanos(1_000 * MS);
+        let mut control = RateControl::new(RatePolicy::Adaptive, 1472, 50 * MS, None, begin);
+        control.set_cap(Some(10e6), begin);
+        control.forget_path(1472, 50 * MS, begin);
+        let deliver = |control: &mut RateControl, number: u64| {
+            control.on_sample(&Sample {
+                now: begin.after_nanos(number * 50 * MS),
+                delivery_bps: Some(9.8e6),
+                app_limited: false,
+                rtt: Some(50 * MS),
+                acked: 40,
+                phase: control.phase(),
+                in_flight: 0,
+                overruns: 0,
+                marks: 0,
+            });
+        };
+        (1..40).for_each(|number| deliver(&mut control, number));
+        assert_eq!(control.hint(), None, "what the cap held down is remembered of the path");
+        control.set_cap(None, begin.after_nanos(40 * 50 * MS));
+        (41..80).for_each(|number| deliver(&mut control, number));
+        assert!(control.hint().is_some(), "nothing holds it down any more");
     }
 }

@@ -130,8 +130,15 @@ impl Adaptive {
 
     /// More was sent than the path takes: what it took is the rate.
     fn cut_to_delivered(&mut self, round: Round, now: Time) {
-        let took = if round.delivered_bps > 0.0 { round.delivered_bps } else { CUT * self.bw.get() };
+        let mut took = if round.delivered_bps > 0.0 { round.delivered_bps } else { CUT * self.bw.get() };
         let queued = round.rtt_max > self.queue_above();
+        if self.ceiling.is_some() && !queued && !round.app_limited && round.sent_for > 0 {
+            // Cut to the best that arrived, and lost again: that was a bucket's. The rate is what came through of the whole
+            // round, and what chance may have taken of it, or lately, if that is more: a burst of losses is over by now.
+            let chance = self.base.explains(round.packets(), 2.0) - self.base.share();
+            let through = (f64::from(round.acked) + chance * round.packets()) * self.datagram;
+            took = took.min((through * 8e9 / round.sent_for as f64).max(self.last_bps));
+        }
         if self.low {
             return self.cut(CUT_LOW, now);
         }
@@ -140,8 +147,7 @@ impl Adaptive {
         self.stale_until = Some(self.rounds.now + 1);
         if !queued {
             // Nothing waits and yet it is dropped: a policer. What it let through is what it lets through.
-            self.ceiling = Some((bw, self.rounds.now + self.hold));
-            self.hold = (self.hold * 2).min(HOLD_ROUNDS.1);
+            self.hold_below(bw);
         }
         let searching = matches!(self.mode, Mode::Startup { .. });
         if searching {
@@ -150,6 +156,12 @@ impl Adaptive {
         } else {
             self.enter(Mode::Down { left: 1 });
         }
+    }
+
+    /// A policer lets through `bps`: for a while nothing above that is tried.
+    pub(super) fn hold_below(&mut self, bps: f64) {
+        self.ceiling = Some((bps, self.rounds.now + self.hold));
+        self.hold = (self.hold * 2).min(HOLD_ROUNDS.1);
     }
 
     /// At most once in three rounds, so that a cut is judged by its own outcome.

@@ -108,6 +108,14 @@ impl Adaptive {
         self.launched_at = 0.0;
     }
 
+    /// A search that went beyond what a policer lets through, on what its bucket held: another one would do the same.
+    pub(super) fn end_search_at_policer(&mut self, now: Time) {
+        self.launched_at = self.launched_at.max(self.last_bps);
+        self.end_search(now);
+        self.hold_below(self.last_bps);
+        self.enter(Mode::Drain { left: DRAIN_ROUNDS });
+    }
+
     fn measure_due(&self, now: Time) -> bool {
         now.nanos_since(self.measured_at) > MEASURE_EVERY.max(MEASURE_RTTS * self.min_rtt.0)
     }

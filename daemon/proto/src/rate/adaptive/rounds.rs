@@ -1,5 +1,7 @@
 //! What became of the packets of each round, and the share of them that the path loses whatever we send.
 
+use crate::time::Time;
+
 /// Rounds whose tallies are kept.
 const KEPT: usize = 16;
 /// More than this is not the weather of a path but its end.
@@ -41,6 +43,11 @@ pub(super) struct Round {
     pub(super) rtt_max: u64,
     /// The least RTT of packets that were sent in it.
     pub(super) sent_rtt: u64,
+    /// When it began, and for how many nanoseconds it was sent.
+    began: Time,
+    pub(super) sent_for: u64,
+    /// There was not always something to send.
+    pub(super) app_limited: bool,
     /// It tells nothing: local overrun, silence.
     pub(super) void: bool,
 }
@@ -89,15 +96,16 @@ impl Rounds {
         }
         // What fell out of the ring tells nothing any more.
         self.judged = self.judged.max((self.now + 1).saturating_sub(KEPT as u32));
-        let round = self.kept[self.judged as usize % KEPT];
+        let mut round = self.kept[self.judged as usize % KEPT];
         self.judged += 1;
+        round.sent_for = self.kept[self.judged as usize % KEPT].began.nanos_since(round.began);
         Some(round)
     }
 
-    pub(super) fn begin(&mut self, pace: Pace, bps: f64) {
+    pub(super) fn begin(&mut self, pace: Pace, bps: f64, began: Time) {
         self.now += 1;
         self.kept[self.now as usize % KEPT] =
-            Round { pace, bps, rtt: u64::MAX, sent_rtt: u64::MAX, ..Round::default() };
+            Round { pace, bps, began, rtt: u64::MAX, sent_rtt: u64::MAX, ..Round::default() };
     }
 
     /// None of the rounds until now says anything about the rate any more.

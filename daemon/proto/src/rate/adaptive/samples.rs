@@ -87,6 +87,7 @@ impl Adaptive {
         }
         if let Some(round) = self.rounds.get_mut(s.phase) {
             round.delivered_bps = round.delivered_bps.max(bps);
+            round.app_limited |= s.app_limited;
         }
         let before = self.bw.get();
         if s.app_limited && bps <= before {
@@ -108,14 +109,23 @@ impl Adaptive {
     fn watch_fall(&mut self, s: &Sample, bps: f64) {
         let queued = s.rtt.is_some_and(|rtt| rtt > self.min_rtt.0 + self.min_rtt.0 / 4 + RTT_NOISE);
         // Of less that was sent, less arrives.
-        let sent = self.rounds.get_mut(s.phase).map_or(f64::INFINITY, |round| round.bps);
+        let round = self.rounds.get_mut(s.phase).copied();
+        let sent = round.map_or(f64::INFINITY, |round| round.bps);
         let expected = self.bw.get().min(sent * (1.0 - self.base.share()));
-        if !queued || bps > FALLEN * expected || matches!(self.mode, Mode::Compete | Mode::Measure { .. }) {
+        // Where nothing waits, what does not arrive was dropped: by a policer whose bucket is empty.
+        let searching = matches!(self.mode, Mode::Startup { .. });
+        let dropped = searching && round.is_some_and(|round| round.loss() > 1.0 - FALLEN);
+        let blind = matches!(self.mode, Mode::Compete | Mode::Measure { .. });
+        if !(queued || dropped) || bps > FALLEN * expected || blind {
             self.falling = (0, s.now);
             return;
         }
         self.falling.0 += 1;
         if self.falling.0 >= 3 && s.now.nanos_since(self.falling.1) >= STALL {
+            if !queued {
+                self.end_search_at_policer(s.now);
+                return;
+            }
             // As long as less and less arrives, the last sample is the best one.
             self.bw.reset(s.now.as_nanos(), bps);
             self.falling = (3, self.falling.1);
@@ -167,7 +177,7 @@ impl Adaptive {
             (Mode::Compete, Some(rival)) => rival.bytes() * 8e9 / self.srtt as f64,
             _ => self.pacing_bps(),
         };
-        self.rounds.begin(pace, bps);
+        self.rounds.begin(pace, bps, self.last_sample);
     }
 
     /// Rounds have enough packets to tell something, but where the path holds fewer in so many round trips.
