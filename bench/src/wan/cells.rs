@@ -1,4 +1,4 @@
-//! A dozen cells of the committed table, taken again: what they say must still be so.
+//! Fourteen cells of the committed table, taken again: what they say must still be so.
 
 #![cfg(test)]
 
