@@ -81,7 +81,9 @@ Examples:
   udpxctl pull bob:file.iso other-name.iso    under another name";
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  udpxctl ls bob\n  udpxctl ls bob:/disk/in")]
+#[command(
+    after_help = "Examples:\n  udpxctl ls bob\n  udpxctl ls bob:/disk/in\nOf a directory with more than 100000 entries it tells so many, and that there are more."
+)]
 pub(crate) struct LsArgs {
     /// HOST for its default root, HOST:path beneath it, or HOST:/ROOT/path
     #[arg(value_name = "HOST[:PATH]")]

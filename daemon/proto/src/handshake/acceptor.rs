@@ -79,11 +79,12 @@ pub struct Acceptor {
     cookie_key: MacKey,
     cookies: CookieJar,
     half_open: HalfOpenTable,
-    /// VERSIONS and UNKNOWN_SESSION; COOKIEs; handshakes under load, of strangers and of others.
+    /// VERSIONS and UNKNOWN_SESSION; COOKIEs; handshakes under load, of strangers and of others; those that fail.
     limiter: ReplyLimiter,
     cookie_limiter: ReplyLimiter,
     strangers: ReplyLimiter,
     acquainted: ReplyLimiter,
+    failures: ReplyLimiter,
     under_load: bool,
     #[cfg(feature = "testing")]
     null_cipher: bool,
@@ -103,6 +104,7 @@ impl Acceptor {
             cookie_limiter: ReplyLimiter::new(COOKIES_A_SECOND, now),
             strangers: ReplyLimiter::new(STRANGERS_A_SECOND, now),
             acquainted: ReplyLimiter::new(ACQUAINTED_A_SECOND, now),
+            failures: ReplyLimiter::new(FAILURES_A_SECOND, now),
             under_load: false,
             #[cfg(feature = "testing")]
             null_cipher: false,
@@ -185,7 +187,7 @@ impl Acceptor {
             out.extend_from_slice(reply);
             return Ok(Accept::Repeated);
         }
-        if self.demands_cookie() && !(is_known(&hello, directory) && self.acquainted.take(now)) {
+        if self.demands_cookie(now) && !(is_known(&hello, directory) && self.acquainted.take(now)) {
             if !self.cookies.check(incoming.from, hello.cookie) {
                 if !self.cookie_limiter.take(now) {
                     return Err(HandshakeDrop::Busy);
@@ -198,14 +200,20 @@ impl Acceptor {
                 return Err(HandshakeDrop::Busy);
             }
         }
-        let (established, reply) = self.establish(&hello, incoming.lane, directory, rng)?;
+        let done = self.establish(&hello, incoming.lane, directory, rng);
+        if done.is_err() {
+            // It leaves nothing behind to be counted by, and has cost as much.
+            self.failures.take(now);
+        }
+        let (established, reply) = done?;
         self.half_open.insert(now, hash, reply);
         out.extend_from_slice(&reply);
         Ok(Accept::Established(Box::new(established)))
     }
 
-    fn demands_cookie(&self) -> bool {
-        self.under_load || self.half_open.len() >= self.config.cookie_threshold
+    fn demands_cookie(&mut self, now: Time) -> bool {
+        let many = self.half_open.len() >= self.config.cookie_threshold;
+        self.under_load || many || !self.failures.has_one(now)
     }
 
     /// Runs the Noise handshake: the only part that costs curve arithmetic.
@@ -285,6 +293,8 @@ const COOKIES_A_SECOND: u64 = 10_000;
 const STRANGERS_A_SECOND: u64 = 100;
 /// The same with those who are, before they have to bring cookies like anybody else.
 const ACQUAINTED_A_SECOND: u64 = 1000;
+/// Handshakes a second that may fail, by garbage behind a right MAC or a wrong secret, before cookies are demanded.
+const FAILURES_A_SECOND: u64 = 100;
 
 /// What makes two HELLOs the same: all but the cookie and what follows from it.
 fn hash(hello: &Hello<'_>) -> HelloHash {

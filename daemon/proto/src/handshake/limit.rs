@@ -21,12 +21,17 @@ impl ReplyLimiter {
 
     /// Takes a token, if there is one.
     pub(super) fn take(&mut self, now: Time) -> bool {
+        let has_one = self.has_one(now);
+        self.saved -= if has_one { self.token } else { 0 };
+        has_one
+    }
+
+    /// Whether there is a token; it stays.
+    pub(super) fn has_one(&mut self, now: Time) -> bool {
         let passed = now.as_nanos().saturating_sub(self.looked_at.as_nanos());
         self.saved = self.saved.saturating_add(passed).min(self.burst * self.token);
         self.looked_at = now;
-        let left = self.saved.checked_sub(self.token);
-        self.saved = left.unwrap_or(self.saved);
-        left.is_some()
+        self.saved >= self.token
     }
 }
 

@@ -288,13 +288,15 @@ fn no_damaged_hello_opens_a_session() {
     let good = pair.open(Credential::None).packet().to_vec();
     let key = MacKey::hello(&pair.bob());
     for position in 0..good.len() {
+        // No faster than handshakes may fail.
+        let millis = 20 * position as u64;
         for bit in [0x01, 0x80] {
             let mut bad = good.clone();
             bad[position] ^= bit;
-            assert!(matches!(pair.hello(1, &bad), Accept::Drop(_) | Accept::Versions), "{position}");
+            assert!(matches!(pair.hello(millis, &bad), Accept::Drop(_) | Accept::Versions), "{position}");
             // And by someone who knows the public key. Only cookie and introduction may differ.
             key.sign(&mut bad);
-            let accept = pair.hello(1, &bad);
+            let accept = pair.hello(millis, &bad);
             let harmless = [32..48, 208..224].iter().any(|part| part.contains(&position));
             let harmless = harmless || position >= good.len() - 16;
             match accept {
@@ -305,9 +307,9 @@ fn no_damaged_hello_opens_a_session() {
         }
     }
     for length in [0, 1, 3, 4, 15, 16, 47, 48, 208, good.len() - 1] {
-        assert!(matches!(pair.hello(1, &good[..length]), Accept::Drop(_)));
+        assert!(matches!(pair.hello(30_000, &good[..length]), Accept::Drop(_)));
     }
-    assert_eq!(dropped(&pair.hello(1, &[&good[..], &[0]].concat())), HandshakeDrop::Length);
+    assert_eq!(dropped(&pair.hello(30_000, &[&good[..], &[0]].concat())), HandshakeDrop::Length);
 }
 
 #[test]
@@ -421,6 +423,68 @@ fn many_new_sessions_are_load() {
     let initiator = pair.open(Credential::None);
     assert!(matches!(pair.hello(10_003, initiator.packet()), Accept::Established(_)));
     assert_eq!(pair.acceptor.recent(), 1);
+}
+
+/// A HELLO that passes the MAC, with garbage behind its ephemeral key.
+fn garbage(pair: &mut Pair, number: u32) -> Vec<u8> {
+    let mut packet = pair.open(Credential::None).packet().to_vec();
+    packet[48 + 60..][..4].copy_from_slice(&number.to_le_bytes());
+    MacKey::hello(&pair.bob()).sign(&mut packet);
+    packet
+}
+
+#[test]
+fn handshakes_that_fail_are_load_as_well() {
+    let mut pair = Pair::new(17);
+    pair.book.friends = MutualKey::new(&pair.alice, &pair.bob()).into_iter().collect();
+    // Those of a friend's introduction would be let in: these are a stranger's.
+    let friend = std::mem::replace(&mut pair.alice, StaticSecret::generate(&mut Seeded(18)));
+    let (mut failed, mut cookies) = (0, 0);
+    for number in 0..2000 {
+        let packet = garbage(&mut pair, number);
+        match pair.hello(u64::from(number) / 2, &packet) {
+            Accept::Drop(HandshakeDrop::Noise) => failed += 1,
+            Accept::Cookie => cookies += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    // What was saved up, and what a second gives.
+    assert!((190..=201).contains(&failed) && failed + cookies == 2000, "{failed} {cookies}");
+    // Real addresses do not help: with cookies as many again. (What was saved up since is used first.)
+    let packet = garbage(&mut pair, 0);
+    while !matches!(pair.hello(1000, &packet), Accept::Cookie) {}
+    let mut initiator = pair.open(Credential::None);
+    assert!(matches!(pair.hello(1000, initiator.packet()), Accept::Cookie));
+    cookie_retry(&mut initiator, 1000, &pair.out.clone());
+    let cookie = initiator.packet()[32..48].to_vec();
+    let with_cookies = (0..2000).filter(|&number| {
+        let mut packet = garbage(&mut pair, number);
+        packet[32..48].copy_from_slice(&cookie);
+        MacKey::hello(&pair.bob()).sign(&mut packet);
+        matches!(pair.hello(1000, &packet), Accept::Drop(HandshakeDrop::Noise))
+    });
+    let with_cookies = with_cookies.count();
+    assert!((50..=101).contains(&with_cookies), "{with_cookies}");
+    // Nor do guesses at the secret of a ticket.
+    let id = TicketId([7; 16]);
+    pair.book.ticket = Some((id, [8; 32]));
+    let guesses = (0..=255).filter(|&guess| {
+        let secret = Psk::new([guess; 32]);
+        let initiator = pair.open(Credential::Ticket(Ticket { id, secret }));
+        match pair.hello(1001, initiator.packet()) {
+            Accept::Established(_) => guess != 8,
+            Accept::Cookie => false,
+            _ => true,
+        }
+    });
+    assert!(guesses.count() <= 1);
+    // Meanwhile a friend is let in, and a stranger as before once it is quiet.
+    pair.alice = friend;
+    let initiator = pair.open(Credential::None);
+    assert!(matches!(pair.hello(1001, initiator.packet()), Accept::Established(_)));
+    pair.alice = StaticSecret::generate(&mut Seeded(19));
+    let initiator = pair.open(Credential::None);
+    assert!(matches!(pair.hello(2001, initiator.packet()), Accept::Established(_)));
 }
 
 #[test]
