@@ -8,10 +8,9 @@ use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use udpx_control::client::{Client, ClientError, Update};
-use udpx_control::schema::{Command, ErrorReport, Event, Outcome, Reply, code};
+use udpx_control::schema::{Command, Event, Reply};
 use udpxd::Code;
 use udpxd::lend::{self, Clerks, Vault};
 
@@ -77,49 +76,23 @@ pub(crate) fn drive<T>(
     mut each: impl FnMut(Step) -> ControlFlow<T>,
 ) -> Result<End<T>, ClientError> {
     let mut responses = client.request(command, descriptors)?;
+    let clerks = lender.map(|lender| &lender.clerks);
     loop {
-        for _ in 0..UPDATES_AT_ONCE {
-            let step = match responses.wait(Duration::ZERO)? {
-                None => break,
-                Some(Update::Done(reply, _)) => return Ok(End::Done(reply)),
-                Some(Update::Accepted(reply)) => Step::Accepted(reply),
-                Some(Update::Event(Event::Demand(demand))) => {
-                    let refused = match lender {
-                        Some(lender) => lender.clerks.give(demand).err().map(|demand| (demand, too_many())),
-                        None => Some((demand, nothing_lent())),
-                    };
-                    if let Some((demand, error)) = refused {
-                        responses.answer(&demand, Outcome::failed(error), None)?;
-                    }
-                    continue;
-                }
-                Some(Update::Event(event)) => Step::Event(event),
-            };
-            if let ControlFlow::Break(left) = each(step) {
-                return Ok(End::Left(left));
-            }
-        }
-        if let Some(lender) = lender {
-            lend::send_answers(&mut responses, &lender.clerks)?;
+        let attended = lend::attend(&mut responses, clerks, |update| match update {
+            Update::Done(reply, _) => ControlFlow::Break(End::Done(reply)),
+            Update::Accepted(reply) => each(Step::Accepted(reply)).map_break(End::Left),
+            Update::Event(event) => each(Step::Event(event)).map_break(End::Left),
+        })?;
+        if let ControlFlow::Break(end) = attended {
+            return Ok(end);
         }
         if let ControlFlow::Break(left) = each(Step::Tick) {
             return Ok(End::Left(left));
         }
-        lend::sleep(&responses, lender.map(|lender| &lender.clerks), TICK_MS);
+        lend::sleep(&responses, clerks, TICK_MS);
     }
 }
 
-fn too_many() -> ErrorReport {
-    let text = "The daemon demands more at once than it may.";
-    ErrorReport::new(code::PROTOCOL, text, "Use udpxctl and udpxd of the same version.")
-}
-
-fn nothing_lent() -> ErrorReport {
-    ErrorReport::new(code::REFUSED, "This program lends no files.", "Use udpxctl resume.")
-}
-
-/// Updates that are handled before answers to demands are looked for.
-const UPDATES_AT_ONCE: usize = 64;
 /// Longest time from one look around to the next, milliseconds.
 const TICK_MS: u8 = 100;
 
@@ -130,7 +103,7 @@ mod tests {
     use std::thread::JoinHandle;
 
     use udpx_control::client::SocketChoice;
-    use udpx_control::schema::{Demand, Jobs, Operation, Request, Response, VaultReply};
+    use udpx_control::schema::{Demand, Jobs, Operation, Outcome, Request, Response, VaultReply};
 
     use super::*;
 

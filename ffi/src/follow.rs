@@ -5,6 +5,7 @@
 //! then the job, which is the daemon's, is watched again, and this process offers itself to it once more.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use udpx_control::client::{Client, ClientError, Responses, SocketChoice, Update};
+use udpx_control::client::{Client, ClientError, SocketChoice, Update};
 use udpx_control::schema::{
-    Cancel, Command, Demand, ErrorReport, Event, FileReport, JobReport, JobState, Outcome, Pause, Phase,
-    Reply, Resume, Row, Show, StatsReport, VaultOffer, Watch, code,
+    Cancel, Command, ErrorReport, Event, FileReport, JobReport, JobState, Pause, Phase, Reply, Resume, Row,
+    Show, StatsReport, VaultOffer, Watch,
 };
 use udpxd::Code;
 use udpxd::lend::{self, Clerks, Vault};
@@ -221,21 +222,21 @@ impl Attend<'_> {
     ) -> Result<Reply, Break> {
         let mut responses = client.request(command, descriptors)?;
         let mut is_cancelled = false;
+        let clerks = self.lender.map(|lender| &lender.clerks);
         loop {
-            for _ in 0..UPDATES_AT_ONCE {
-                match responses.wait(Duration::ZERO)? {
-                    None => break,
-                    Some(Update::Accepted(reply)) => accepted(self.job, &reply),
-                    Some(Update::Event(Event::Demand(demand))) => give(&mut responses, self.lender, demand)?,
-                    Some(Update::Event(event)) => on_event(self.transfer, event, self.pieces),
-                    Some(Update::Done(reply, _)) => {
+            let attended = lend::attend(&mut responses, clerks, |update| {
+                match update {
+                    Update::Accepted(reply) => accepted(self.job, &reply),
+                    Update::Event(event) => on_event(self.transfer, event, self.pieces),
+                    Update::Done(reply, _) => {
                         accepted(self.job, &reply);
-                        return Ok(reply);
+                        return ControlFlow::Break(reply);
                     }
                 }
-            }
-            if let Some(lender) = self.lender {
-                lend::send_answers(&mut responses, &lender.clerks)?;
+                ControlFlow::Continue(())
+            })?;
+            if let ControlFlow::Break(reply) = attended {
+                return Ok(reply);
             }
             if self.job.left.load(Ordering::Acquire) {
                 return Err(Break::Left);
@@ -245,20 +246,8 @@ impl Attend<'_> {
                 // It may have ended meanwhile: then its end is what comes.
                 let _ = self.job.cancel();
             }
-            lend::sleep(&responses, self.lender.map(|lender| &lender.clerks), TICK_MS);
+            lend::sleep(&responses, clerks, TICK_MS);
         }
-    }
-}
-
-/// Hands a demand on, or refuses it.
-fn give(responses: &mut Responses<'_>, lender: Option<&Lender>, demand: Demand) -> Result<(), ClientError> {
-    let refused = match lender {
-        Some(lender) => lender.clerks.give(demand).err().map(|demand| (demand, too_many())),
-        None => Some((demand, nothing_lent())),
-    };
-    match refused {
-        Some((demand, error)) => responses.answer(&demand, Outcome::failed(error), None),
-        None => Ok(()),
     }
 }
 
@@ -332,15 +321,13 @@ fn lend_to(
     let mut client = Client::connect(choice)?;
     let mut responses = client.request(VaultOffer { jobs: vec![job] }, &[])?;
     while !stopped.load(Ordering::Acquire) {
-        for _ in 0..UPDATES_AT_ONCE {
-            match responses.wait(Duration::ZERO)? {
-                None => break,
-                Some(Update::Event(Event::Demand(demand))) => give(&mut responses, Some(lender), demand)?,
-                Some(Update::Done(..)) => return Ok(()),
-                Some(_) => {}
-            }
+        let attended = lend::attend(&mut responses, Some(&lender.clerks), |update| match update {
+            Update::Done(..) => ControlFlow::Break(()),
+            Update::Accepted(_) | Update::Event(_) => ControlFlow::Continue(()),
+        })?;
+        if attended.is_break() {
+            return Ok(());
         }
-        lend::send_answers(&mut responses, &lender.clerks)?;
         lend::sleep(&responses, Some(&lender.clerks), TICK_MS);
     }
     Ok(())
@@ -437,17 +424,6 @@ fn summary(job: &JobReport, stats: Option<&StatsReport>) -> udpx_summary {
     summary
 }
 
-fn too_many() -> ErrorReport {
-    let text = "The daemon demands more at once than it may.";
-    ErrorReport::new(code::PROTOCOL, text, "Use libudpx and udpxd of the same version.")
-}
-
-fn nothing_lent() -> ErrorReport {
-    ErrorReport::new(code::REFUSED, "This program lends no such file.", "Push or pull it again.")
-}
-
-/// Updates that are handled before answers to demands are looked for.
-const UPDATES_AT_ONCE: usize = 64;
 /// Files of a job that its report has.
 const FILES_MAX: usize = 65_536;
 /// How soon a wish to stop is noticed, milliseconds.

@@ -33,7 +33,7 @@ use udpx_proto::Code;
 
 pub use clerks::{Answered, Clerks};
 pub use places::NAMED_MAX;
-pub use serve::{send_answers, sleep};
+pub use serve::{attend, sleep};
 pub use umask::umask;
 
 use crate::report::JobError;
