@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 use udpx_control::schema::{Invite, InviteReport, Reply};
 
-use crate::args::{AskArgs, Output};
+use crate::args::{AskArgs, NewPeerArgs, Output};
 use crate::failure::Failure;
 use crate::{ask, escape, events, units, values};
 
@@ -17,24 +17,11 @@ use crate::{ask, escape, events, units, values};
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct InviteArgs {
-    /// The root that the rights are for [default: its own directory in the inbox]
-    #[arg(long, value_name = "ROOT")]
-    root: Option<String>,
-    /// It may get files
-    #[arg(long)]
-    read: bool,
-    /// It may put files
-    #[arg(long)]
-    write: bool,
-    /// It may see what is there
-    #[arg(long)]
-    list: bool,
+    #[command(flatten)]
+    rights: NewPeerArgs,
     /// For how long the ticket can be used
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration)]
     expires: Duration,
-    /// An address of this machine, where others find it; may be given several times [default: all of its own]
-    #[arg(long, value_name = "ADDRESS")]
-    address: Vec<String>,
     /// What to call the new peer [default: as it calls itself]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -45,15 +32,16 @@ pub(crate) struct InviteArgs {
 /// Runs the command; the error is not yet told.
 pub(crate) fn run(args: InviteArgs, output: Output) -> Result<(), Failure> {
     // Whoever says nothing gives what a drop box needs.
-    let none = !(args.read || args.write || args.list);
-    let (read, write, list) = (args.read, args.write || none, args.list || none);
+    let NewPeerArgs { root, read, write, list, address } = args.rights;
+    let none = !(read || write || list);
+    let (write, list) = (write || none, list || none);
     let request = Invite {
-        root: args.root,
+        root,
         read,
         write,
         list,
         expires_us: u64::try_from(args.expires.as_micros()).unwrap_or(u64::MAX),
-        addresses: args.address,
+        addresses: address,
         name: args.name,
     };
     let mut client = ask::connect(args.socket.socket)?;

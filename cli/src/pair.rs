@@ -10,7 +10,7 @@ use clap::Args;
 use udpx_control::schema::Peers;
 use udpxd::Code;
 
-use crate::args::{AskArgs, Output};
+use crate::args::{AskArgs, NewPeerArgs, Output};
 use crate::ask;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -22,21 +22,9 @@ use crate::join::{self, Ticketed};
 pub(crate) struct PairArgs {
     /// The other machine, as ssh finds it: HOST or USER@HOST
     host: String,
-    /// The root there that the rights are for [default: this machine's own directory in the inbox there]
-    #[arg(long, value_name = "ROOT")]
-    root: Option<String>,
-    /// This machine may get files there
-    #[arg(long)]
-    read: bool,
-    /// This machine may put files there
-    #[arg(long)]
-    write: bool,
-    /// This machine may see what is there
-    #[arg(long)]
-    list: bool,
-    /// An address of the other machine, where this one finds it; may be given several times [default: all of its own]
-    #[arg(long, value_name = "ADDRESS")]
-    address: Vec<String>,
+    /// Of this machine, the new peer, there.
+    #[command(flatten)]
+    rights: NewPeerArgs,
     /// What to call the other machine [default: as it calls itself]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -115,14 +103,15 @@ impl PairArgs {
     fn invite_command(&self) -> String {
         let mut words = vec![self.udpxctl.clone(), "--quiet".into(), "invite".into()];
         let mut option = |name: &str, value: &str| words.push(format!("{name}={}", quoted(value)));
-        if let Some(root) = &self.root {
+        let NewPeerArgs { root, read, write, list, address } = &self.rights;
+        if let Some(root) = root {
             option("--root", root);
         }
-        for address in &self.address {
+        for address in address {
             option("--address", address);
         }
-        for (given, flag) in [(self.read, "--read"), (self.write, "--write"), (self.list, "--list")] {
-            if given {
+        for (given, flag) in [(read, "--read"), (write, "--write"), (list, "--list")] {
+            if *given {
                 words.push(flag.into());
             }
         }

@@ -2,6 +2,7 @@
 
 mod demo;
 mod jobs;
+mod new_peer;
 mod transfer;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::root::RootArgs;
 
 pub(crate) use demo::{BenchPushArgs, BenchReceiveArgs, DemoArgs, PathArgs, ReceiverArgs, RelayArgs};
 pub(crate) use jobs::{JobArgs, JobsArgs, LimitArgs, PolicyArgs, ResumeArgs, ShowArgs, WatchArgs};
+pub(crate) use new_peer::NewPeerArgs;
 pub(crate) use transfer::{
     Carrying, IfExists, JobOptions, LsArgs, PingArgs, PullArgs, PushArgs, Reach, Sending, Through,
 };
