@@ -40,6 +40,8 @@ pub(crate) struct Machine {
     log: Arc<Mutex<Vec<u8>>>,
     /// They say all that they can.
     pub(crate) traced: bool,
+    /// What its programs are started with besides.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl Two {
@@ -142,12 +144,14 @@ impl Machine {
             port: 0,
             log: Arc::default(),
             traced: false,
+            environment: Vec::new(),
         }
     }
 
     fn command(&self, program: &str, uid: Option<u32>, home: &Path) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.env_clear().env("HOME", home).env("NO_COLOR", "1").env("UDPX_SOCKET", self.socket());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(uid) = uid {
             command.uid(uid).gid(uid);
