@@ -86,6 +86,27 @@ fn roots_have_quotas_and_file_systems_keep_room() {
     assert_eq!(names(&two.b.state.join("inbox/alice")), ["one", "two"]);
 }
 
+#[test]
+fn the_cap_of_everything_stays_until_a_command_ends_it() {
+    let mut two = Two::acquainted();
+    let restart = |two: &mut Two, signal| {
+        two.b.end(signal);
+        two.b.start();
+        two.b.administered("limit all").stdout
+    };
+    assert_eq!(two.b.administered("limit all 8mbit").stdout, "everything: 8.00 Mbit/s\n");
+    // What was answered is kept.
+    let told = restart(&mut two, Signal::SIGKILL);
+    assert!(told.starts_with("everything: 8.00 Mbit/s"), "{told}");
+    two.a.file("some", BYTES);
+    let begin = Instant::now();
+    assert_eq!(two.a.ran("push some bob").code, 0);
+    assert!(begin.elapsed() >= Duration::from_millis(1000));
+    assert_eq!(two.b.administered("limit all none").stdout, "everything: no limit\n");
+    let told = restart(&mut two, Signal::SIGTERM);
+    assert_eq!(told, "everything: none\n");
+}
+
 /// Bytes that take a second and a half at [`RATE`].
 const BYTES: usize = 1_500_000;
 const RATE: &str = "8mbit";

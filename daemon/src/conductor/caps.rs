@@ -36,15 +36,9 @@ pub(super) struct Capped {
 }
 
 impl Caps {
-    pub(super) fn new(schedule: Schedule) -> Self {
-        Self {
-            all: None,
-            schedule,
-            standing: Standing::default(),
-            look_at: None,
-            told: HashMap::new(),
-            due: true,
-        }
+    /// `all` is what a command has said.
+    pub(super) fn new(schedule: Schedule, all: Option<u64>) -> Self {
+        Self { all, schedule, standing: Standing::default(), look_at: None, told: HashMap::new(), due: true }
     }
 
     /// Another configuration is in force.
@@ -135,7 +129,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("udpxd.toml");
         std::fs::write(&path, text).unwrap();
-        Caps::new(Config::load(&path).unwrap().schedule)
+        Caps::new(Config::load(&path).unwrap().schedule, None)
     }
 
     fn sessions(of: &[(u64, Option<u64>)]) -> Vec<Capped> {

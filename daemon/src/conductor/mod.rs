@@ -158,7 +158,7 @@ impl Conductor {
             Some(_) => Some(Ledger::open(&state, History::of(&config.limits), bell.clone())?),
             None => None,
         };
-        let (ledger, Kept { jobs: kept, roots, .. }) = match kept {
+        let (ledger, Kept { jobs: kept, roots, limit_bps, .. }) = match kept {
             Some((ledger, kept)) => (Some(ledger), kept),
             None => (None, Kept::default()),
         };
@@ -185,7 +185,7 @@ impl Conductor {
             signals,
             clients,
             out: Out::default(),
-            caps: Caps::new(config.schedule.clone()),
+            caps: Caps::new(config.schedule.clone(), limit_bps),
             board: Board::new(identity::key_text(&daemon.key()), Settings::of(&in_force)),
             daemon,
             config_path: config_path.into(),

@@ -1,7 +1,7 @@
 //! The ledger: what is known of jobs, kept on the disk by a thread of its own.
 //!
 //! ```text
-//! conductor: save, remove, set_root -> Changes (gathered here) -> one batch under way -> "udpx-ledger" -> one commit
+//! conductor: save, remove, set_root, set_limit -> Changes (gathered here) -> one batch under way -> "udpx-ledger" -> one commit
 //!            poll <- Durable(up to) or Failing <----------------------------------------------'  rings the bell
 //! ```
 //!
@@ -132,6 +132,12 @@ impl Ledger {
     /// Has a root forgotten.
     pub(crate) fn remove_root(&mut self, name: &str) -> Sequence {
         self.changes.roots.insert(name.into(), None);
+        self.changed()
+    }
+
+    /// Has the cap of everything together kept, or that there is none.
+    pub(crate) fn set_limit(&mut self, bps: Option<u64>) -> Sequence {
+        self.changes.limit_bps = Some(bps);
         self.changed()
     }
 

@@ -93,6 +93,8 @@ pub(crate) struct Kept {
     pub(crate) jobs: Vec<JobRecord>,
     /// Roots that were added by command.
     pub(crate) roots: BTreeMap<String, PathBuf>,
+    /// The cap of everything together that a command set, bits a second.
+    pub(crate) limit_bps: Option<u64>,
     /// The highest number that a job ever had.
     pub(super) last_job: u64,
 }
@@ -104,6 +106,8 @@ pub(super) struct Changes {
     pub(super) jobs: BTreeMap<u64, Option<Vec<u8>>>,
     pub(super) files: BTreeMap<(u64, u32), Vec<u8>>,
     pub(super) roots: BTreeMap<String, Option<PathBuf>>,
+    /// Another cap of everything together, or none any more.
+    pub(super) limit_bps: Option<Option<u64>>,
     pub(super) last_job: u64,
 }
 
@@ -193,6 +197,7 @@ impl Store {
             let meta = transaction.open_table(META).map_err(|error| self.failed("read", error))?;
             let last_job = meta.get(KEY_LAST_JOB).map_err(read)?;
             kept.last_job = last_job.map_or(0, |last| last.value()).max(kept.last_job);
+            kept.limit_bps = meta.get(KEY_LIMIT).map_err(read)?.map(|limit| limit.value());
             Ok(kept)
         })
     }
@@ -234,6 +239,11 @@ impl Store {
                 meta.insert(KEY_SCHEMA, SCHEMA).map_err(written)?;
                 if changes.last_job > 0 {
                     meta.insert(KEY_LAST_JOB, changes.last_job).map_err(written)?;
+                }
+                match changes.limit_bps {
+                    Some(Some(bps)) => drop(meta.insert(KEY_LIMIT, bps).map_err(written)?),
+                    Some(None) => drop(meta.remove(KEY_LIMIT).map_err(written)?),
+                    None => {}
                 }
             }
             transaction.commit().map_err(|error| self.failed("written", error))
@@ -331,6 +341,7 @@ const CACHE_BYTES: usize = 4 << 20;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const KEY_SCHEMA: &str = "schema";
 const KEY_LAST_JOB: &str = "last_job";
+const KEY_LIMIT: &str = "limit_bps";
 /// [`JobRecord`] as JSON, by number.
 const JOBS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("jobs");
 /// [`FileReport`] as JSON, by job and index of the source.

@@ -164,6 +164,9 @@ impl Jobs {
             LimitTarget::All => {
                 who.admins.require(who.peer, "The limit of everything")?;
                 cx.caps.set_all(rate_bps);
+                let sequence = self.ledger.set_limit(rate_bps);
+                self.unkept_settings.push((sequence, from, None));
+                return Ok(());
             }
             // It is a setting of the peer, and no matter of jobs.
             LimitTarget::Peer { .. } => return Err(error(Code::Bug, Code::Bug.text(), Code::Bug.remedy())),

@@ -82,8 +82,9 @@ pub(super) struct Jobs {
     followers: Vec<(Address, Option<u32>)>,
     /// Requests that do nothing but lend: they end with their jobs.
     offers: HashSet<Address>,
-    /// Roots that were changed: up to where that must be on the disk, who is told then, and what.
-    unkept_roots: Vec<(Sequence, Address, Option<RootReport>)>,
+    /// Roots that were changed, or the cap of everything: up to where that must be on the disk, who is told then, and
+    /// which root.
+    unkept_settings: Vec<(Sequence, Address, Option<RootReport>)>,
     /// For the vaults of their runs.
     lent: (Sender<LentCall>, Bell),
     /// Something may be started.
@@ -110,7 +111,7 @@ impl Jobs {
             limits,
             followers: Vec::new(),
             offers: HashSet::new(),
-            unkept_roots: Vec::new(),
+            unkept_settings: Vec::new(),
             lent,
             stirred: true,
             prune_at: now + PRUNE_EVERY,
@@ -141,7 +142,7 @@ impl Jobs {
             match report {
                 LedgerReport::Durable(_) => {
                     self.accept_durable(cx);
-                    self.tell_kept_roots(cx);
+                    self.tell_kept_settings(cx);
                 }
                 LedgerReport::Failing(failing) => self.refuse_unkept(&failing.to_string(), cx),
             }
@@ -154,12 +155,12 @@ impl Jobs {
             RootChange::Set(name, path) => self.ledger.set_root(name, path),
             RootChange::Removed(name) => self.ledger.remove_root(name),
         };
-        self.unkept_roots.push((sequence, from, added));
+        self.unkept_settings.push((sequence, from, added));
     }
 
-    fn tell_kept_roots(&mut self, cx: &mut Cx<'_>) {
+    fn tell_kept_settings(&mut self, cx: &mut Cx<'_>) {
         let kept = |(sequence, ..): &mut (Sequence, _, _)| self.ledger.is_durable(*sequence);
-        for (_, to, added) in self.unkept_roots.extract_if(.., kept) {
+        for (_, to, added) in self.unkept_settings.extract_if(.., kept) {
             added.into_iter().for_each(|root| cx.out.event(to, Event::Root(root)));
             cx.out.done(to, Reply::Nothing);
         }

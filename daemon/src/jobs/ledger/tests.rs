@@ -19,7 +19,7 @@ fn open(directory: &Path) -> (Ledger, Kept) {
 const LONG: Duration = Duration::from_secs(30);
 
 #[test]
-fn jobs_roots_and_numbers_survive() {
+fn jobs_roots_limits_and_numbers_survive() {
     let directory = tempfile::tempdir().unwrap();
     let rings = Arc::new(AtomicU64::new(0));
     let bell: Bell = {
@@ -34,6 +34,7 @@ fn jobs_roots_and_numbers_survive() {
     record.files.set(1, file(1, b"\xff"));
     let saved = ledger.save(&mut record);
     ledger.set_root("disk", Path::new("/srv/disk"));
+    ledger.set_limit(Some(8000));
     assert!(!ledger.is_durable(saved) && rings.load(Ordering::Relaxed) <= 2);
     ledger.flush(LONG).unwrap();
     assert!(ledger.is_durable(saved) && rings.load(Ordering::Relaxed) >= 1);
@@ -41,14 +42,15 @@ fn jobs_roots_and_numbers_survive() {
     drop(ledger);
     let (mut ledger, kept) = open(directory.path());
     assert_eq!(kept.jobs, [record]);
-    assert_eq!(kept.roots["disk"], Path::new("/srv/disk"));
+    assert_eq!((kept.roots["disk"].as_path(), kept.limit_bps), (Path::new("/srv/disk"), Some(8000)));
     assert_eq!(ledger.next_id(), 2, "the other was never saved");
     ledger.remove(1);
     ledger.remove_root("disk");
+    ledger.set_limit(None);
     // Nothing is said of it; dropping it writes what is left.
     drop(ledger);
     let (mut ledger, kept) = open(directory.path());
-    assert!(kept.jobs.is_empty() && kept.roots.is_empty());
+    assert!(kept.jobs.is_empty() && kept.roots.is_empty() && kept.limit_bps.is_none());
     assert_eq!(ledger.next_id(), 3, "numbers are not used again");
 }
 
