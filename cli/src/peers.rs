@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Deserialize;
+use udpxd::ticket::{STUB_REMEDY, Ticket};
 use udpxd::{Code, Credential, PublicKey, embedded, identity};
 
 use crate::escape;
@@ -129,6 +130,9 @@ fn invalid(file: &Path, what: &str) -> Failure {
 }
 
 fn unknown(file: &Path, host: &str) -> Failure {
+    if Ticket::is_stub(host) {
+        return Failure::with_remedy(Code::Config, format!("no key is known for {host}"), STUB_REMEDY);
+    }
     Failure::with_remedy(
         Code::Config,
         format!("no key is known for {host}"),

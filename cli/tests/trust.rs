@@ -4,9 +4,12 @@
 mod support;
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::two::Two;
+use udpxd::identity::OsRandom;
+use udpxd::ticket::{Purpose, Ticket};
 
 #[test]
 fn commands_change_what_a_peer_may_and_the_change_stays() {
@@ -175,7 +178,7 @@ fn a_ticket_works_once_over_restarts_and_for_one_machine() {
 fn a_ticket_expires_by_the_clock_of_its_maker() {
     let two = Two::strangers();
     let line = invited(&two, "--expires 1s");
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(1500));
     let refused = two.a.administered(&line);
     assert!(refused.code == 77 && refused.stderr.contains("has expired"), "{refused:?}");
     assert!(refused.stderr.contains(": sudo udpxctl invite"), "{refused:?}");
@@ -198,6 +201,50 @@ fn of_two_joiners_at_once_one_wins() {
     let known = two.b.administered("peer show winner").stdout;
     let winner = if joins[0].code == 0 { two.a.key() } else { third.a.key() };
     assert!(known.contains(&winner), "{known}");
+}
+
+/// The ticket of a line, with a secret that somebody guessed.
+fn guessed(line: &str) -> String {
+    let right = Ticket::parse(line.strip_prefix("join ").unwrap()).unwrap();
+    let (addresses, gives) = (right.addresses.clone(), right.gives);
+    let mut random = OsRandom::open().unwrap();
+    let other = Ticket::new(right.key, addresses, right.expires, Purpose::Invite, gives, &mut random);
+    let wrong = Ticket { id: right.id, ..other };
+    assert!(wrong.secret != right.secret);
+    wrong.text().to_string()
+}
+
+#[test]
+fn a_wrong_secret_gets_no_answer_and_uses_nothing_up() {
+    let mut two = Two::strangers();
+    let line = invited(&two, "--name alice");
+    let begin = Instant::now();
+    let refused = two.a.administered(&format!("join {}", guessed(&line)));
+    assert!(begin.elapsed() < Duration::from_secs(60), "it does not wait for ever: {:?}", begin.elapsed());
+    assert_eq!(refused.code, 68, "{refused:?}");
+    for part in ["does not answer", "(of udpxctl invite: udpxd)", "whole and neither used nor expired"] {
+        assert!(refused.stderr.contains(part), "{part}: {refused:?}");
+    }
+    assert!(!two.b.administered("peers").stdout.contains("udpxk1"));
+    // Over a restart as well: whose the ticket is was not written down either.
+    two.b.end(Signal::SIGKILL);
+    two.b.start();
+    assert_eq!(two.a.administered(&line).code, 0);
+    assert!(two.b.administered("peer show alice").stdout.contains(&two.a.key()));
+}
+
+#[test]
+fn the_beginning_of_a_ticket_is_no_machine_whose_key_is_missing() {
+    let two = Two::strangers();
+    two.a.file("sent", 10);
+    for more in ["", "--no-daemon"] {
+        let ran = two.a.ran(&format!("push {more} sent udpx1afvacgq"));
+        let remedy = "beginning of a ticket: copy the whole line";
+        assert!(ran.code == 78 && ran.stderr.contains(remedy), "{ran:?}");
+        assert!(!ran.stderr.contains("--peer-key"), "{ran:?}");
+    }
+    let ran = two.a.administered("join udpx1afvacgq");
+    assert!(ran.code == 2 && ran.stderr.contains("cut off"), "{ran:?}");
 }
 
 #[test]

@@ -291,7 +291,7 @@ fn strangers_hear_nothing_of_tickets() {
     for ticket in [id, secret] {
         let error = push(call(&ticket, &someone()), &[&a]).unwrap_err();
         assert_eq!((error.code, error.text.as_str()), (Code::Unreachable, "bob does not answer"), "{error}");
-        assert!(error.remedy.contains("not a used or expired one"), "{error}");
+        assert!(error.remedy.contains("whole and neither used nor expired"), "{error}");
     }
     assert!(names(lab.there.path()).is_empty());
     host.push(&someone(), &[&a]).unwrap();

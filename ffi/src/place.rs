@@ -8,7 +8,7 @@ use udpx_control::schema;
 use udpxd::embedded::{self, Call};
 use udpxd::place::{self, Fault};
 use udpxd::report::JobError;
-use udpxd::ticket::Ticket;
+use udpxd::ticket::{STUB_REMEDY, Ticket};
 use udpxd::{Code, StaticSecret, identity};
 
 use crate::boundary::wrong;
@@ -61,10 +61,9 @@ impl Place {
             Host::Name(name) => {
                 let key = options.peer_key.as_deref().ok_or_else(|| {
                     let text = format!("nothing says which key {name:?} has");
-                    wrong(
-                        text,
-                        "Set peer_key in the options, use a ticket as the host, or go through a daemon.",
-                    )
+                    let usual =
+                        "Set peer_key in the options, use a ticket as the host, or go through a daemon.";
+                    wrong(text, if Ticket::is_stub(name) { STUB_REMEDY } else { usual })
                 })?;
                 let key = identity::parse_key(key).ok_or_else(|| {
                     wrong("peer_key is no key", "Give udpxk1 and 64 lower-case hex digits.")

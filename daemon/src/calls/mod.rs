@@ -42,6 +42,7 @@ pub use self::push::PushFile;
 pub(crate) use self::push::{Given, Offering};
 pub(crate) use self::run::Run;
 use crate::report::{FileSummary, JobError, Traffic};
+use crate::ticket::{STUB_REMEDY, Ticket};
 use crate::trace::Tracer;
 
 /// Something that is open, and what messages call it.
@@ -197,7 +198,8 @@ pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, JobError> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let found = (bare, port).to_socket_addrs();
     let found: Vec<SocketAddr> = found.map(Iterator::collect).map_err(|error| {
-        JobError::new(Code::Unreachable, format!("the host {host:?} is not known ({error})"), CHECK_NAME)
+        let remedy = if Ticket::is_stub(host) { STUB_REMEDY } else { CHECK_NAME };
+        JobError::new(Code::Unreachable, format!("the host {host:?} is not known ({error})"), remedy)
     })?;
     if found.is_empty() {
         return Err(JobError::new(

@@ -14,7 +14,7 @@ use crate::config::{PORT, Peer};
 use crate::identity;
 use crate::report::JobError;
 use crate::storage::Bell;
-use crate::ticket::Ticket;
+use crate::ticket::{STUB_REMEDY, Ticket};
 
 /// Whom a user means.
 #[derive(Clone, Debug)]
@@ -56,6 +56,9 @@ impl Host {
             (None, Some(peer)) => peer.key,
             (None, None) => {
                 let text = format!("This daemon knows no peer called {name:?}.");
+                if Ticket::is_stub(name) {
+                    return Err(report(Code::Config, text, STUB_REMEDY));
+                }
                 let remedy = format!(
                     "Add [[peer]] with name, key and address to its udpxd.toml, or give the key: --peer-key KEY. On {name}, udpxctl key prints it."
                 );

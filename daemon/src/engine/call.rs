@@ -66,7 +66,8 @@ impl Opening {
         }
         let causes = match self.has_ticket() {
             true => {
-                "the command that printed the ticket still runs there, that the ticket is not a used or expired one"
+                "the command that printed the ticket still runs there (of udpxctl invite: udpxd), that the ticket is whole \
+                 and neither used nor expired"
             }
             false => "udpxd runs there, that the key is right",
         };

@@ -34,6 +34,10 @@ pub const SECRET_BYTES: usize = 16;
 /// Characters of the shortest text that is taken for a ticket; shorter ones that begin like one are names of hosts.
 const TICKET_LIKE: usize = 32;
 
+/// What to do about a host that is not known and may be the beginning of a ticket ([`Ticket::is_stub`]).
+pub const STUB_REMEDY: &str =
+    "It looks like the beginning of a ticket: copy the whole line that the other machine printed.";
+
 /// An invitation, as both ends have it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ticket {
@@ -171,6 +175,17 @@ impl Ticket {
     pub fn is_meant(text: &str) -> bool {
         let begins = text.get(..PREFIX.len()).is_some_and(|head| head.eq_ignore_ascii_case(PREFIX));
         begins && text.len() >= TICKET_LIKE && !text.contains('.')
+    }
+
+    /// Whether a text that is no ticket may be the beginning of one, rather than the name of a host that is known nowhere.
+    #[must_use]
+    pub fn is_stub(text: &str) -> bool {
+        let rest = text.get(..PREFIX.len()).filter(|head| head.eq_ignore_ascii_case(PREFIX));
+        let letter = |byte: u8| byte.is_ascii_alphabetic() || (b'2'..=b'7').contains(&byte);
+        rest.is_some()
+            && text.len() > PREFIX.len()
+            && !Self::is_meant(text)
+            && text.bytes().skip(PREFIX.len()).all(letter)
     }
 
     /// Reads a ticket. Capitals are as good as small letters, and white space is skipped: lines get broken.

@@ -169,3 +169,13 @@ proptest! {
         prop_assert!(Ticket::parse(&close).is_err());
     }
 }
+
+#[test]
+fn a_stub_of_a_ticket_is_told_from_a_host() {
+    for stub in ["udpx1afvacgq", "UDPX1A", "udpx1afvacgqbaibqibiga4easc"] {
+        assert!(Ticket::is_stub(stub) && !Ticket::is_meant(stub), "{stub}");
+    }
+    for host in ["udpx1", "udpx", "udpx10", "udpx1-lab", "udpx1a.example", "host", "", &"udpx1a".repeat(9)] {
+        assert!(!Ticket::is_stub(host), "{host}");
+    }
+}
