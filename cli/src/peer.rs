@@ -170,6 +170,15 @@ fn quota(peer: &PeerReport) -> String {
     }
 }
 
+/// What it has begun to put here: it is held until it is finished, or nothing more of it comes for too long.
+fn unfinished(peer: &PeerReport) -> String {
+    match peer.unfinished {
+        0 => "nothing".into(),
+        1 => format!("1 file, {}", units::size(peer.unfinished_bytes)),
+        files => format!("{files} files, {}", units::size(peer.unfinished_bytes)),
+    }
+}
+
 /// All about one peer.
 fn card(peer: &PeerReport) -> String {
     let none = || "none".to_owned();
@@ -187,6 +196,7 @@ fn card(peer: &PeerReport) -> String {
         ("called at", peer.address.as_deref().map_or_else(none, escape::text)),
         ("rights", rights(peer)),
         ("quota", quota(peer)),
+        ("unfinished", unfinished(peer)),
         ("limit", peer.limit_bps.map_or_else(none, |bps| units::bit_rate(bps as f64))),
         ("connected", connected),
         ("heard", heard(peer)),
@@ -206,13 +216,15 @@ mod tests {
     #[test]
     fn a_card_says_where_a_peer_is_changed() {
         let json = r#"{"peer":"bob","key":"udpxk1","sessions":0,"write":["inbox"],"read":["disk"],"configured":true,
-            "quota_bytes":1073741824,"used_bytes":1024,"limit_bps":100000000}"#;
+            "quota_bytes":1073741824,"used_bytes":1024,
+            "unfinished":2,"unfinished_bytes":2048,"limit_bps":100000000}"#;
         let text = card(&serde_json::from_str(json).unwrap());
         for line in [
             "peer       bob\n",
             "called at  none\n",
             "rights     write disk:read\n",
             "quota      1.0 GiB, 1.0 KiB used\n",
+            "unfinished 2 files, 2.0 KiB\n",
             "limit      100.00 Mbit/s\n",
             "udpxd.toml, where",
         ] {

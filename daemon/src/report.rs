@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -332,6 +333,8 @@ pub struct SessionTally {
     pub session: u64,
     /// The peer's name.
     pub peer: String,
+    /// Where the peer is now.
+    pub address: SocketAddr,
     /// What it has done so far.
     pub counters: SessionCounters,
     /// Smoothed round trip, microseconds.
@@ -344,19 +347,26 @@ pub struct SessionTally {
     pub streams: u32,
     /// Bulk data goes unencrypted.
     pub plain: bool,
+    /// Files that the peer has begun to put here.
+    pub unfinished: u32,
+    /// Bytes that these take here, or will where their size is known.
+    pub unfinished_bytes: u64,
 }
 
 impl SessionTally {
-    pub(crate) fn of(session: u64, peer: &str, stats: &SessionStats) -> Self {
+    pub(crate) fn of(session: u64, peer: &str, address: SocketAddr, stats: &SessionStats) -> Self {
         Self {
             session,
             peer: peer.into(),
+            address,
             counters: SessionCounters::of(stats),
             rtt_us: stats.rtt_smoothed_ns / 1000,
             loss: stats.lost_packets as f64 / stats.sent_packets.max(1) as f64,
             datagram: stats.datagram,
             streams: 0,
             plain: false,
+            unfinished: 0,
+            unfinished_bytes: 0,
         }
     }
 }

@@ -313,6 +313,44 @@ fn half_finished_files_that_are_held_for_ever_are_few_and_stop_nobody() {
 }
 
 #[test]
+fn half_finished_files_of_a_peer_are_bounded_over_all_its_sessions_and_shown() {
+    const MOST: u32 = 40;
+    let mut receiver = Receiver::with("127.0.0.1:0", |config| config.limits.unfinished_per_peer = MOST);
+    let mut attackers: Vec<Attacker> =
+        (0..2).map(|_| Attacker::connect(&receiver, &receiver.alice).unwrap()).collect();
+    for (n, attacker) in attackers.iter_mut().enumerate() {
+        attacker.turn();
+        for asked in 0..30 {
+            assert!(attacker.ask(2 * (asked + 1), format!("f{n}-{asked}").as_bytes(), 1 << 20));
+            attacker.turn();
+        }
+    }
+    assert_eq!(attackers[1].until_aborted(), Code::TryAgain);
+    let refused = receiver.wait_for(|event| match event {
+        DaemonEvent::Failed { code: Code::TryAgain, text, .. } => Some(text.clone()),
+        _ => None,
+    });
+    assert!(refused.contains("as it allows, 40. On it, raise unfinished_per_peer in [limits]"), "{refused}");
+    let holding = Background::run(attackers);
+    let shown = |event: &DaemonEvent| match event {
+        DaemonEvent::Tally(tally) => {
+            let sum = tally.sessions.iter().fold((0, 0), |(files, bytes), session| {
+                (files + session.unfinished, bytes + session.unfinished_bytes)
+            });
+            (sum == (MOST, u64::from(MOST) << 20)).then_some(())
+        }
+        _ => None,
+    };
+    receiver.wait_for(shown);
+    assert_eq!(receiver.names().len(), MOST as usize);
+    drop(holding);
+    // They end with the daemon.
+    receiver.restart();
+    assert!(receiver.names().is_empty(), "{:?}", receiver.names());
+    honest(&receiver, 1 << 20, Duration::from_secs(10));
+}
+
+#[test]
 fn a_digest_is_announced_once() {
     let receiver = Receiver::start();
     let mut attacker = Attacker::connect(&receiver, &receiver.alice).unwrap();

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::{Receiver, file, send, send_in_background};
 use nix::sched::{CloneFlags, unshare};
+use udpxd::daemon::DaemonEvent;
 use udpxd::embedded::{Call, Event, PullFile, PullRequest, PushFile, pull};
 use udpxd::{IfExists, RatePolicy};
 
@@ -111,6 +113,15 @@ fn a_push_goes_on_while_a_nat_forgets_its_ports() {
     let summary = result.unwrap();
     assert!(rebound >= 3, "{rebound}");
     assert_eq!(summary.sessions, 1, "{events:?}");
+    let told: BTreeSet<_> = receiver
+        .events()
+        .iter()
+        .filter_map(|event| match event {
+            DaemonEvent::Tally(tally) => tally.sessions.first().map(|session| session.address),
+            _ => None,
+        })
+        .collect();
+    assert!(told.len() >= 2, "where the peer is now: {told:?}");
     assert!(std::fs::read(receiver.inbox().join("f")).unwrap() == std::fs::read(path).unwrap());
 }
 

@@ -75,6 +75,8 @@ fn peer_report(config: &Config, peer: &Peer) -> PeerReport {
         limit_bps: peer.rate_bps,
         quota_bytes: config.quota_of(peer),
         used_bytes: None,
+        unfinished: 0,
+        unfinished_bytes: 0,
         heard_unix_ms: None,
     }
 }
@@ -107,6 +109,7 @@ pub(super) struct Board {
 #[derive(Debug)]
 struct Live {
     peer: String,
+    /// Where it is now: it may move.
     from: SocketAddr,
     since: Instant,
     /// We opened it, for this job if it is one's.
@@ -230,6 +233,7 @@ impl Board {
             let seconds = now.duration_since(live.tallied).as_secs_f64();
             live.rate_bps = if seconds > 0.0 { (moved as f64 * 8.0 / seconds) as u64 } else { 0 };
             live.tallied = now;
+            live.from = new.address;
             let packets = new.counters.received.packets;
             if packets != std::mem::replace(&mut live.heard_packets, packets) {
                 self.heard.insert(live.peer.clone(), unix_ms());
@@ -263,11 +267,14 @@ impl Board {
     }
 
     pub(super) fn peers(&self) -> Vec<PeerReport> {
+        let tally = |live: &'_ Live| live.tally.clone();
         let report = |peer: &PeerReport| {
             let open = self.sessions.values().filter(|live| live.peer == peer.peer);
             PeerReport {
                 addresses: open.clone().map(|live| live.from.to_string()).collect(),
-                sessions: open.count() as u32,
+                sessions: open.clone().count() as u32,
+                unfinished: open.clone().filter_map(tally).map(|tally| tally.unfinished).sum(),
+                unfinished_bytes: open.filter_map(tally).map(|tally| tally.unfinished_bytes).sum(),
                 heard_unix_ms: self.heard.get(&peer.peer).copied(),
                 ..peer.clone()
             }
@@ -460,12 +467,15 @@ mod tests {
             let session = SessionTally {
                 session: 3,
                 peer,
+                address: "127.0.0.2:8".parse().unwrap(),
                 counters,
                 rtt_us: 5,
                 loss: 0.0,
                 datagram: 9,
                 streams: 1,
                 plain: true,
+                unfinished: 0,
+                unfinished_bytes: 0,
             };
             DaemonEvent::Tally(Box::new(Tally { sessions: vec![session], ..Tally::default() }))
         };
@@ -479,6 +489,7 @@ mod tests {
             (10, 1)
         );
         assert_eq!((board.sessions()[0].rtt_us, board.sessions()[0].plain), (5, true));
+        assert_eq!(board.sessions()[0].address, "127.0.0.2:8", "it has moved");
         let (code, text, socket) = (crate::Code::Done, String::new(), report::SocketReport::default());
         let (peer, counters) = ("alice".into(), Box::new(counters(12)));
         board.note(DaemonEvent::Disconnected { session: 3, peer, from, code, text, socket, counters });

@@ -50,6 +50,12 @@ limits! {
     running_per_user: 64, 1 to 4_096;
     /// Sessions, those that peers open and those that jobs need.
     sessions: 1_024, 1 to 65_536;
+    /// Files that one peer may have half finished here at once, over all its sessions: each is a descriptor. As many as a
+    /// daemon with as many jobs as it runs by default has under way.
+    unfinished_per_peer: 8_192, 1 to 65_536;
+    /// Hours after which a peer's file of which nothing more comes is given up and removed: a pipe may have nothing to say
+    /// for a day.
+    stalled_hours: 72, 1 to 8_760;
     /// Streams that a job may ask for, for one file.
     streams: 64, 1 to 4_096;
     /// Days that a job is remembered after its end.

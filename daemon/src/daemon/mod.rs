@@ -16,6 +16,7 @@ use udpx_proto::handshake::{PublicKey, StaticSecret};
 
 use crate::config::{Config, ConfigError, Sink, lanes_of};
 use crate::engine::access::Peers;
+use crate::engine::bounds::Bounds;
 use crate::engine::paths::Paths;
 use crate::engine::report::{Command, Report};
 use crate::engine::{EngineConfig, EngineHandle};
@@ -216,7 +217,7 @@ impl Daemon {
         }
         let key = secret.public();
         let engine = EngineHandle::start(EngineConfig {
-            sessions_max: config.limits.sessions as usize,
+            bounds: Bounds::of(&config.limits),
             rekey: udpx_proto::RekeyLimits::default(),
             identity: secret,
             listen: config.listen_addresses(),
@@ -258,8 +259,8 @@ impl Daemon {
     pub fn reload(&mut self, config: &Config) -> Result<Vec<&'static str>, DaemonError> {
         let peers =
             Peers::new(places::accesses(config, &self.allowances)?, self.config_name.clone(), self.invites);
-        let sessions = config.limits.sessions as usize;
-        if !(self.engine.send(Command::Admit(peers)) && self.engine.send(Command::Bound { sessions })) {
+        let bounds = Bounds::of(&config.limits);
+        if !(self.engine.send(Command::Admit(peers)) && self.engine.send(Command::Bound(bounds))) {
             return Err(DaemonError::System("The engine is too busy to take new peers; try again.".into()));
         }
         let old = &self.config;

@@ -9,6 +9,7 @@ use super::{Call, Event};
 use crate::calls::{Cx, Errand};
 use crate::config::lanes_of;
 use crate::engine::access::Peers;
+use crate::engine::bounds::Bounds;
 use crate::engine::paths::Paths;
 use crate::engine::{EngineConfig, EngineHandle};
 use crate::report::JobError;
@@ -42,7 +43,7 @@ pub(super) fn drive<E: Errand>(
     events: &mut dyn FnMut(Event),
 ) -> Result<E, JobError> {
     let engine = EngineHandle::start(EngineConfig {
-        sessions_max: usize::MAX,
+        bounds: Bounds::NONE,
         rekey: udpx_proto::RekeyLimits::default(),
         identity: call.identity,
         listen: Vec::new(),

@@ -115,7 +115,7 @@ impl Engine {
             Association::Open(driver) => !driver.peer.is_stranger() && driver.session.is_open(),
             Association::Opening(_) | Association::HalfOpen(_) => false,
         };
-        self.associations.iter().flatten().filter(counts).count() >= self.config.sessions_max
+        self.associations.iter().flatten().filter(counts).count() >= self.config.bounds.sessions
     }
 
     /// Who comes when there are enough.
@@ -123,7 +123,7 @@ impl Engine {
         let text = format!(
             "This machine has as many sessions open as it allows, {}. On it, raise sessions in [limits] of its udpxd.toml; \
              or try again when others have ended.",
-            self.config.sessions_max
+            self.config.bounds.sessions
         );
         Peer::Barred { code: Code::TryAgain, text }
     }

@@ -116,9 +116,10 @@ impl Engine {
         if let Association::Open(driver) = association {
             self.remember(&driver);
             let now = self.clock.now();
-            let Self { pool, workers, outbox, random, tags, lanes, config, .. } = self;
-            let (queue, identity) = (workers.queue(), &config.identity);
-            driver.dismantle(socket, &mut Cx { now, pool, queue, outbox, random, identity, tags, lanes });
+            let Self { pool, workers, outbox, random, tags, lanes, config, unfinished, .. } = self;
+            let (queue, identity, bounds) = (workers.queue(), &config.identity, &config.bounds);
+            let mut cx = Cx { now, pool, queue, outbox, random, identity, tags, lanes, bounds, unfinished };
+            driver.dismantle(socket, &mut cx);
         }
         ways.iter().for_each(|wire| self.release_wire(wire));
     }
@@ -162,6 +163,7 @@ impl Engine {
             }
         }
         self.end_unplaced(now);
+        self.end_stalled(now);
         self.rouse_superseded();
         self.tell_tally();
     }

@@ -13,6 +13,7 @@ use udpx_proto::{Code, Event, LaneId, Message, RatePolicy, RequestId, Session, S
 
 use super::access::{Access, Right};
 use super::asking::Asked;
+use super::bounds::{Bounds, Unfinished};
 use super::incoming::Incoming;
 use super::lanes::LaneTable;
 use super::listing::Told;
@@ -41,6 +42,9 @@ pub(crate) struct Cx<'a> {
     pub(crate) identity: &'a StaticSecret,
     pub(crate) tags: &'a mut Tags,
     pub(crate) lanes: &'a mut LaneTable,
+    /// What peers may hold here, and hold.
+    pub(crate) bounds: &'a Bounds,
+    pub(crate) unfinished: &'a mut Unfinished,
 }
 
 /// Tags of work in the storage threads: the driver's index above, a number that is never used twice below.
@@ -582,8 +586,15 @@ impl Driver {
         };
         let received = self.incoming.iter().flatten().count();
         let streams = received + self.puts.iter().map(Put::streams).sum::<usize>();
-        let tally = SessionTally::of(self.key, name, &self.session.stats());
-        Some(SessionTally { streams: streams as u32, plain: self.session.is_plain(), ..tally })
+        let tally = SessionTally::of(self.key, name, self.address, &self.session.stats());
+        let (unfinished, unfinished_bytes) = self.unfinished();
+        Some(SessionTally {
+            streams: streams as u32,
+            plain: self.session.is_plain(),
+            unfinished,
+            unfinished_bytes,
+            ..tally
+        })
     }
 
     /// Gives everything back. What is unfinished will not be finished.

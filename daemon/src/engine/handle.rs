@@ -13,6 +13,7 @@ use udpx_proto::handshake::{Acceptor, AcceptorConfig, PARAMS_VERSION, Params, St
 use udpx_udp::{RecvBatch, Socket, SocketOptions};
 
 use super::access::Peers;
+use super::bounds::{Bounds, Unfinished};
 use super::carriers::Carriers;
 use super::clock::{Clock, Timer};
 use super::driver::Tags;
@@ -38,8 +39,8 @@ pub(crate) struct EngineConfig {
     pub(crate) peers: Peers,
     /// Staging memory, bytes.
     pub(crate) staging: u64,
-    /// Sessions beyond which nobody's is taken any more.
-    pub(crate) sessions_max: usize,
+    /// What peers may hold.
+    pub(crate) bounds: Bounds,
     /// When secrets of sessions are replaced.
     pub(crate) rekey: RekeyLimits,
     /// Receive buffer of each socket, bytes.
@@ -146,6 +147,8 @@ impl EngineHandle {
         let mut engine = Engine {
             params,
             housekeeping_at: clock.now(),
+            look_for_stalled_at: clock.now(),
+            unfinished: Unfinished::default(),
             rates_stirred: false,
             clock,
             poll,

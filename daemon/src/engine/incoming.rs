@@ -1,8 +1,10 @@
 //! The receiving side of a session: its incoming streams, whole blocks, and the takes that they belong to.
 
+use std::collections::HashMap;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use udpx_proto::messages::PutRequest;
 use udpx_proto::{Code, RequestId, StreamId, Time};
@@ -35,6 +37,7 @@ impl Driver {
             return;
         }
         let place = self.place(&message.root, Right::Write);
+        let place = cx.unfinished.check(&self.peer_key, cx.bounds).and(place);
         let begun = place.and_then(|place| {
             let busy = !self.takes.is_empty();
             match &self.guest {
@@ -42,6 +45,9 @@ impl Driver {
                 None => self.begin_take(index, message, &place, cx),
             }
         });
+        if begun.is_ok() {
+            cx.unfinished.begin(self.peer_key);
+        }
         if let Err(failure) = begun {
             self.report_refusal(&message.path, failure.clone(), cx);
             self.refuse(message.request, failure);
@@ -262,6 +268,41 @@ impl Driver {
         }
     }
 
+    /// The peer's own files that are not finished: their number, and the bytes that they take here.
+    pub(super) fn unfinished(&self) -> (u32, u64) {
+        self.puts_of_peer().fold((0, 0), |(count, bytes), take| (count + 1, bytes + take.occupied()))
+    }
+
+    pub(super) fn has_unfinished(&self) -> bool {
+        self.puts_of_peer().next().is_some()
+    }
+
+    /// What it puts, other than what we asked for.
+    fn puts_of_peer(&self) -> impl Iterator<Item = &Take> {
+        self.takes.iter().filter(|take| self.asked.file_of(take.request).is_none())
+    }
+
+    /// Gives up the files of the peer of which nothing has come for `stalled`.
+    pub(super) fn end_stalled(&mut self, stalled: Duration, cx: &mut Cx<'_>) {
+        let mut came = HashMap::<RequestId, u64>::new();
+        for incoming in self.incoming.iter().flatten() {
+            let stats = self.session.stream_stats(incoming.stream, false);
+            *came.entry(incoming.request).or_default() += stats.map_or(0, |stats| stats.payload_bytes);
+        }
+        for at in (0..self.takes.len()).rev() {
+            let request = self.takes[at].request;
+            let came = came.get(&request).copied().unwrap_or(0);
+            let is_stalled = self.takes[at].is_stalled(came, stalled, cx.now);
+            if is_stalled && self.asked.file_of(request).is_none() {
+                let text = format!("Nothing more of this file came for {} hours.", stalled.as_secs() / 3600);
+                let mut take_cx = TakeCx { mail: &mut self.mail, queue: cx.queue, now: cx.now };
+                let outcome = self.takes[at].fail(Failure::new(Code::TryAgain, text), &mut take_cx);
+                self.finish_take(at, outcome, cx);
+                self.dirty = true;
+            }
+        }
+    }
+
     /// Files that can never become whole though everything has come: an error is better than waiting for ever.
     pub(super) fn fail_stuck(&mut self, cx: &mut Cx<'_>) {
         while let Some(at) = self.takes.iter().position(Take::is_stuck) {
@@ -287,6 +328,7 @@ impl Driver {
             Some(_) => return self.end_fetching(request, outcome, rows, cx),
             None => outcome,
         };
+        cx.unfinished.end(&self.peer_key);
         if let (Outcome::Done { .. } | Outcome::Skipped { .. }, Some(guest)) = (&outcome, &mut self.guest) {
             guest.on_moved();
         }

@@ -19,6 +19,7 @@ pub(crate) mod access;
 mod answer;
 mod asking;
 mod association;
+pub(crate) mod bounds;
 mod call;
 mod carriers;
 mod carrying;
@@ -61,6 +62,7 @@ pub(crate) use handle::{EngineConfig, EngineHandle, StartError};
 
 use self::access::Peers;
 use self::association::Association;
+use self::bounds::Unfinished;
 use self::carriers::Carriers;
 use self::clock::{Clock, Timer};
 use self::driver::{Cx, Tags};
@@ -122,6 +124,10 @@ pub(crate) struct Engine {
     /// When the engine ends at the latest.
     stop_at: Option<Time>,
     housekeeping_at: Time,
+    /// When files are looked for of which nothing more comes.
+    look_for_stalled_at: Time,
+    /// Files that peers have half finished.
+    unfinished: Unfinished,
     /// Sessions or caps have changed since caps were divided.
     rates_stirred: bool,
 }
@@ -259,7 +265,10 @@ impl Engine {
                     }
                 }
                 Ok(Command::Admit(peers)) => self.admit(peers, now),
-                Ok(Command::Bound { sessions }) => self.config.sessions_max = sessions,
+                Ok(Command::Bound(bounds)) => {
+                    self.config.bounds = bounds;
+                    self.look_for_stalled_at = now;
+                }
                 Ok(Command::Invite(grant)) => self.invite(*grant),
                 Ok(Command::Welcome { session, request, answer }) => {
                     if let Some(index) = self.find(session) {
@@ -375,10 +384,11 @@ impl Engine {
         now: Time,
         act: impl FnOnce(&mut driver::Driver, &mut Cx<'_>) -> T,
     ) -> Option<T> {
-        let Self { associations, pool, workers, outbox, random, tags, lanes, config, .. } = self;
+        let Self { associations, pool, workers, outbox, random, tags, lanes, config, unfinished, .. } = self;
         let driver = associations.get_mut(index as usize)?.as_mut()?.driver()?;
-        let identity = &config.identity;
-        let mut cx = Cx { now, pool, queue: workers.queue(), outbox, random, identity, tags, lanes };
+        let EngineConfig { identity, bounds, .. } = config;
+        let queue = workers.queue();
+        let mut cx = Cx { now, pool, queue, outbox, random, identity, tags, lanes, bounds, unfinished };
         Some(act(driver, &mut cx))
     }
 

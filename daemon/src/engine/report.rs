@@ -11,6 +11,7 @@ use udpx_proto::messages::{IfExists, JoinAccepted, ListEntries};
 use udpx_proto::{Code, RatePolicy, RequestId, SessionStats};
 
 use super::access::Peers;
+use super::bounds::Bounds;
 use super::tickets::Grant;
 use crate::report::{FileSummary, SessionCounters, SocketReport, Tally, Traffic};
 use crate::storage::Bell;
@@ -37,8 +38,8 @@ pub(crate) enum Command {
     Close { session: SessionKey, code: Code, text: String },
     /// From now on these may write here, and nobody else.
     Admit(Peers),
-    /// From now on nobody's session is taken beyond so many.
-    Bound { sessions: usize },
+    /// From now on peers may hold no more; what they hold stays.
+    Bound(Bounds),
     /// From now on this ticket opens sessions.
     Invite(Box<Grant>),
     /// What becomes of somebody who wants to join: what we and they are called, or why not.

@@ -16,6 +16,7 @@ use udpx_udp::Errno;
 use udpx_udp::testing::{Fault, FaultPlan, Recording, SendInjector};
 
 use super::access::{Access, Peers, Root};
+use super::bounds::Bounds;
 use super::paths::Paths;
 use super::report::{Command, Connect, Report, Task};
 use super::{EngineConfig, EngineHandle};
@@ -72,7 +73,7 @@ impl Pair {
             roots,
         };
         let config = |identity, listen, peers| EngineConfig {
-            sessions_max: usize::MAX,
+            bounds: Bounds::NONE,
             rekey: RekeyLimits { packets: 3000, gap: Duration::ZERO, ..RekeyLimits::default() },
             identity,
             listen,
@@ -252,7 +253,7 @@ fn vanishing() -> SendInjector {
 #[test]
 fn a_bound_of_sessions_is_in_force_at_once_and_ends_none() {
     let pair = Pair::connect(recorded, false);
-    pair.receiver.send(Command::Bound { sessions: 1 });
+    pair.receiver.send(Command::Bound(Bounds { sessions: 1, ..Bounds::NONE }));
     pair.sender.send(Command::Connect(Box::new(Connect { tag: 2, ..pair.connect.clone() })));
     let second = loop {
         match pair.sender.next(Duration::from_secs(10)).unwrap().unwrap() {

@@ -31,6 +31,7 @@ pub use crate::calls::Descriptor;
 use crate::calls::Progress;
 use crate::config::{self, Rights};
 use crate::engine::access::{Access, Peers, Root};
+use crate::engine::bounds::Bounds;
 use crate::engine::paths::Paths;
 use crate::engine::report::{Command, Report};
 use crate::engine::tickets::{Grant, OnlyFile};
@@ -150,7 +151,7 @@ impl Host {
         };
         let Prepared { purpose, gives, place, only } = prepare(config)?;
         let engine = EngineHandle::start(EngineConfig {
-            sessions_max: usize::MAX,
+            bounds: Bounds::NONE,
             rekey: udpx_proto::RekeyLimits::default(),
             identity: config.identity.clone(),
             listen: bind::plan(&given, config.port),

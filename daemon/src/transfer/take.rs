@@ -94,6 +94,8 @@ pub(crate) struct Take {
     root: Option<[u8; 32]>,
     bad: Vec<u64>,
     told: (u64, Time),
+    /// Bytes that had come or been written when it was last looked at, and since when it has been as many.
+    seen: (u64, Time),
     /// Its finished streams.
     pub(crate) rows: Vec<Row>,
     pub(crate) started: Time,
@@ -168,6 +170,7 @@ impl Take {
             root: None,
             bad: Vec::new(),
             told: (0, cx.now),
+            seen: (0, cx.now),
             rows: Vec::new(),
             started: cx.now,
         };
@@ -192,6 +195,21 @@ impl Take {
     /// Bytes of the file, once they are known.
     pub(crate) fn size(&self) -> Option<u64> {
         self.is_sized().then(|| self.subtrees.size())
+    }
+
+    /// Bytes that it takes of the disk, or will.
+    pub(crate) fn occupied(&self) -> u64 {
+        self.size().unwrap_or(self.written)
+    }
+
+    /// Whether its peer has sent nothing for `stalled`. `came` is what has come on its streams that are open.
+    pub(crate) fn is_stalled(&mut self, came: u64, stalled: Duration, now: Time) -> bool {
+        let sum = came.wrapping_add(self.written);
+        if sum != self.seen.0 {
+            self.seen = (sum, now);
+        }
+        // What waits for our own disk is not the peer's fault.
+        self.phase == Phase::Receiving && self.writing == 0 && now.saturating_since(self.seen.1) >= stalled
     }
 
     /// How far it is in steps that are worth telling: whether its part exists, and bytes written by the last account.

@@ -115,6 +115,12 @@ pub struct PeerReport {
     /// Bytes that lie there, as far as they have been counted: nothing is counted before it matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_bytes: Option<u64>,
+    /// Files that it has begun to put here and not finished, up to a second ago.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unfinished: u32,
+    /// Bytes that these take here, or will where their size is known.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unfinished_bytes: u64,
     /// When it was last heard of, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_unix_ms: Option<u64>,

@@ -1,14 +1,14 @@
 //! A file into a pipe, with hardly any memory for what comes too early.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::*;
 use crate::engine::report::GetSpec;
 use crate::relay::{Impairments, Relay, RelayConfig};
-use crate::storage::pipe::{Outlet, PipeVault};
+use crate::storage::pipe::{Inlet, Outlet, PipeVault};
 
 #[test]
 fn three_blocks_of_memory_and_a_bad_path_do_not_lock_up() {
@@ -35,7 +35,7 @@ fn three_blocks_of_memory_and_a_bad_path_do_not_lock_up() {
     );
     let bytes: Vec<u8> = (0..(20 << 20) + 77_u32).map(|i| (i ^ i >> 9) as u8).collect();
     fs::write(pair.directory.path().join("source"), &bytes).unwrap();
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (mut reader, writer) = io::pipe().unwrap();
     let reading = std::thread::spawn(move || {
         let (mut all, mut piece) = (Vec::new(), vec![0; 64 << 10]);
         while let Ok(read @ 1..) = reader.read(&mut piece) {
@@ -77,4 +77,75 @@ fn three_blocks_of_memory_and_a_bad_path_do_not_lock_up() {
         stopper.stop().unwrap();
         thread.join().unwrap();
     }
+}
+
+/// A pipe that is sent, and its other end.
+fn piped(pair: &Pair, name: &str) -> io::PipeWriter {
+    let (reader, writer) = io::pipe().unwrap();
+    let inlet = Inlet::new(Arc::new(File::from(OwnedFd::from(reader))), Path::new(name)).unwrap();
+    let offer = Offer {
+        file: usize::from(name == "dripping"),
+        name: name.as_bytes().to_vec(),
+        root: String::new(),
+        path: Vec::new(),
+        if_exists: IfExists::Replace,
+        user: String::new(),
+    };
+    let origin = PutOrigin::Pipe(Arc::new(inlet));
+    let spec = PutSpec { origin, streams: None, cause: Cause::Offered(offer) };
+    pair.sender.send(Command::Do { session: pair.session, task: Task::Put(Box::new(spec)) });
+    writer
+}
+
+#[test]
+fn a_file_of_which_nothing_more_comes_is_given_up_and_one_that_drips_is_not() {
+    let pair = Pair::connect(|| FaultPlan::new().injector(), false);
+    let stalled = Duration::from_secs(4);
+    pair.receiver.send(Command::Bound(Bounds { stalled, ..Bounds::NONE }));
+    let (mut silent, mut dripping) = (piped(&pair, "silent"), piped(&pair, "dripping"));
+    // A pipe is sent by the block, and begun with its second one.
+    let block = vec![7; 1 << 20];
+    silent.write_all(&block.repeat(3)).unwrap();
+    dripping.write_all(&block.repeat(3)).unwrap();
+    let begin = Instant::now();
+    let mut refused = None;
+    while refused.is_none() || begin.elapsed() < 2 * stalled {
+        assert!(begin.elapsed() < Duration::from_secs(90), "it was not given up");
+        dripping.write_all(&block).unwrap();
+        let drop_at = Instant::now() + Duration::from_millis(400);
+        while Instant::now() < drop_at {
+            let Some(report) = pair.sender.next(Duration::from_millis(100)).unwrap() else { continue };
+            match report {
+                Report::File { file: 0, news: News::Failed(failure), .. } => {
+                    assert!(begin.elapsed() >= stalled);
+                    refused = Some(failure);
+                }
+                Report::File { news: News::Failed(failure), .. } | Report::Ended { failure, .. } => {
+                    panic!("{failure:?}")
+                }
+                _ => {}
+            }
+        }
+    }
+    let refused = refused.expect("the loop ends with it");
+    assert!(
+        refused.code == Code::TryAgain && refused.text.contains("Nothing more of this file"),
+        "{refused:?}"
+    );
+    // Its part is gone, and that of the other is not.
+    let parts = || {
+        let entries = fs::read_dir(pair.directory.path()).unwrap();
+        entries
+            .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "part"))
+            .count()
+    };
+    assert_eq!(parts(), 1);
+    drop((silent, dripping));
+    let end = Instant::now() + Duration::from_secs(20);
+    let arrived = pair.directory.path().join("dripping");
+    while !arrived.exists() {
+        assert!(Instant::now() < end);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(fs::read(arrived).unwrap().starts_with(&block.repeat(4)));
 }
