@@ -318,11 +318,10 @@ fn sink(value: &Value<'_>) -> Result<Sink, Mistake> {
     }
 }
 
-/// How many lanes a session may have, where `asked` for so many or for none in particular: one where two cores have all of
-/// reading, hashing, sealing and the rest to do, half of the cores where there are more, and four at most.
+/// How many lanes a session may have, where `asked` for so many or for none in particular: one, which two cores are kept busy by. That
+/// more pay where there are more cores has not been measured.
 pub(crate) fn lanes_of(asked: Option<u8>) -> u8 {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    asked.unwrap_or_else(|| (cores() / 2).clamp(1, 4) as u8).clamp(1, LANES_MAX as u8)
+    asked.unwrap_or(1).clamp(1, LANES_MAX as u8)
 }
 
 /// Staging memory by default: 100 ms at 10 Gbit/s.
