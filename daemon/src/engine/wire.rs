@@ -99,9 +99,14 @@ impl Wire {
         self.owners.push(owner);
     }
 
-    /// Queues one datagram. Lost if the batch is full, like any datagram.
+    /// Queues one datagram, after what is queued has left if the batch is full: one receive call may bring many that are answered.
+    /// Lost, like any datagram, where the kernel takes no more.
     pub(crate) fn datagram(&mut self, to: Option<SocketAddr>, bytes: &[u8], index: u32) {
         let segment = bytes.len() as u16;
+        if self.batch.is_full() && !self.blocked {
+            // What the kernel remarks upon it comes again where it matters.
+            self.flush(|_| {});
+        }
         if let Ok(mut slot) = self.batch.train(to, 0, segment) {
             slot.buffer()[..bytes.len()].copy_from_slice(bytes);
             if slot.commit(bytes.len()).is_ok() {
@@ -149,6 +154,35 @@ pub(crate) fn notices_of(outcome: &SendOutcome, owners: &[TrainOwner], mut notic
                 notice(Notice::SizeDoubted { index, lane });
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use mio::Poll;
+    use udpx_udp::SocketOptions;
+
+    use super::*;
+
+    /// One receive call may bring more knocks than the batch has trains for their answers.
+    #[test]
+    fn as_many_datagrams_leave_as_were_queued() {
+        let poll = Poll::new().unwrap();
+        let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+        let mut wire = Wire::new(socket, poll.registry(), Token(0), true).unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        for number in 0..100_u8 {
+            wire.datagram(Some(peer.local_addr().unwrap()), &[number; 40], u32::MAX);
+        }
+        wire.flush(|_| {});
+        let mut buffer = [0; 64];
+        for number in 0..100 {
+            assert_eq!((peer.recv(&mut buffer).unwrap(), buffer[0]), (40, number));
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::storage::source::Source;
 
 impl Put {
     /// Hashes what is in memory a little ahead of the sending cursor. Nothing is there to be done where readers hash: they
-    /// call blocks ready only then. True if a stream that had nothing left to send can go on.
+    /// call blocks ready only then. True if a stream that had nothing left to send, or too little for a train
+    /// or even a packet, can go on.
     pub(super) fn hash_ahead(&mut self, cx: &mut PutCx<'_>) -> bool {
         let Some(source) = self.source.clone().filter(|source| source.is_in_memory() && !self.doubted) else {
             return false;
@@ -39,7 +40,7 @@ impl Put {
                 && let Some(stream) = stripe.stream
             {
                 cx.streams.extend(stream, stripe.available());
-                goes_on |= cursor == before;
+                goes_on |= before.saturating_sub(cursor) < HASH_STEP;
             }
         }
         goes_on
