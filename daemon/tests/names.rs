@@ -127,9 +127,13 @@ fn links_that_somebody_else_planted_lead_nowhere() {
     symlink("/proc/self/root", shared.join("magic")).unwrap();
     std::fs::write(shared.join("real"), "inside").unwrap();
     symlink("real", shared.join("inside")).unwrap();
-    for name in [&b"out/new"[..], b"out/secret", b"magic/tmp/new"] {
+    std::fs::create_dir(shared.join("directory")).unwrap();
+    symlink("directory", shared.join("within")).unwrap();
+    // To be written through, a link must not even lead to another place of its root.
+    for name in [&b"out/new"[..], b"out/secret", b"magic/tmp/new", b"within/new"] {
         refused(lab.push("shared", name), name);
     }
+    assert!(names(&shared.join("directory")).is_empty());
     for name in [&b"file"[..], b"relative", b"out/secret", b"magic/etc/hostname"] {
         assert_eq!(refused(lab.pull("shared", name), name), Code::Refused);
     }
