@@ -156,8 +156,8 @@ pub(crate) struct Driver {
     share_bps: Option<u64>,
     /// As the peer says.
     wished_bps: Option<u64>,
-    /// A file that we asked for has come.
-    pub(super) has_fetched: bool,
+    /// The peer must hear how a file ended before the session does: one that we asked for has come, or one of ours failed.
+    pub(super) owes_word: bool,
     /// It was closed on command, and that was reported.
     closed: bool,
     /// Its trains go without segmentation offload: something on the way to this peer damages them.
@@ -218,7 +218,7 @@ impl Driver {
             limit_bps: None,
             share_bps: None,
             wished_bps: None,
-            has_fetched: false,
+            owes_word: false,
             closed: false,
             singly: false,
         }
@@ -559,7 +559,7 @@ impl Driver {
         }
         self.puts.clear();
         self.asked.clear();
-        let until = cx.now + if code == Code::Done && self.has_fetched { LINGER } else { Duration::ZERO };
+        let until = cx.now + if code == Code::Done && self.owes_word { LINGER } else { Duration::ZERO };
         self.lingering = Some(Lingering { until, code, text: text.into(), socket });
         self.end_lingering(cx);
     }

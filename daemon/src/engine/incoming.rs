@@ -365,7 +365,7 @@ impl Driver {
             Outcome::Skipped { path } => done(path, 0, [0; 32], true, 0),
             Outcome::Failed { failure, .. } => News::Failed(failure),
         };
-        self.has_fetched = true;
+        self.owes_word = true;
         self.end_get(request, news, cx);
     }
 

@@ -95,6 +95,8 @@ impl Driver {
         if let (News::Done { .. }, Some(guest)) = (&news, &mut self.guest) {
             guest.on_moved();
         }
+        // What failed here the peer hears of before the session ends, or it could only guess.
+        self.owes_word |= matches!(news, News::Failed(_));
         match &self.puts[at].spec.cause {
             Cause::Offered(Offer { file, .. }) => self.tell(*file, news, cx),
             Cause::Asked => self.tell_sent(&self.puts[at], news, cx),

@@ -233,7 +233,7 @@ const GRO_BUFFER_BYTES: usize = 65_536;
 /// Bytes that a call of an engine shall bring, and the buffers that it has for them at least and at most.
 const CALL_BYTES: usize = 256 << 10;
 const CALL_BUFFERS_MIN: usize = 4;
-const ENGINE_BUFFERS: usize = 128;
+const ENGINE_BUFFERS: usize = 64;
 
 /// Pending errors that one call clears. Each needs a fresh ICMP message, so more than these is a flood.
 const ERRORS_MAX: usize = 64;
