@@ -5,7 +5,7 @@ mod common;
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use common::{Receiver, file, send, send_in_background};
@@ -229,6 +229,7 @@ fn honest(receiver: &Receiver, len: usize, within: Duration) {
 
 #[test]
 fn memory_held_for_a_request_that_never_comes_stops_nobody() {
+    let _beside = MEASURED.read();
     let receiver = Receiver::start();
     let mut attackers: Vec<Attacker> =
         (0..2).map(|_| Attacker::connect(&receiver, &receiver.alice).unwrap()).collect();
@@ -247,12 +248,12 @@ fn memory_held_for_a_request_that_never_comes_stops_nobody() {
     assert_eq!(late.until_closed(|_| {}), Code::TryAgain);
 }
 
-/// Who measures the memory of this process does not want it filled by others.
-static MEASURED: Mutex<()> = Mutex::new(());
+/// Who measures the memory of this process does not want it filled by others meanwhile.
+static MEASURED: RwLock<()> = RwLock::new(());
 
 #[test]
 fn packets_that_do_not_open_make_no_session() {
-    let _alone = MEASURED.lock();
+    let _alone = MEASURED.write();
     let receiver = Receiver::start();
     let stranger = identity::ephemeral().unwrap();
     let before = resident();
@@ -281,6 +282,7 @@ fn resident() -> u64 {
 
 #[test]
 fn claims_of_64_tib_cost_nothing() {
+    let _beside = MEASURED.read();
     let receiver = Receiver::start();
     let mut attacker = Attacker::connect(&receiver, &receiver.alice).unwrap();
     attacker.turn();
@@ -293,7 +295,7 @@ fn claims_of_64_tib_cost_nothing() {
 
 #[test]
 fn half_finished_files_that_are_held_for_ever_are_few_and_stop_nobody() {
-    let _alone = MEASURED.lock();
+    let _alone = MEASURED.write();
     let receiver = Receiver::start();
     let mut attacker = Attacker::connect(&receiver, &receiver.alice).unwrap();
     attacker.turn();
@@ -314,6 +316,7 @@ fn half_finished_files_that_are_held_for_ever_are_few_and_stop_nobody() {
 
 #[test]
 fn half_finished_files_of_a_peer_are_bounded_over_all_its_sessions_and_shown() {
+    let _beside = MEASURED.read();
     const MOST: u32 = 40;
     let mut receiver = Receiver::with("127.0.0.1:0", |config| config.limits.unfinished_per_peer = MOST);
     let mut attackers: Vec<Attacker> =
@@ -352,6 +355,7 @@ fn half_finished_files_of_a_peer_are_bounded_over_all_its_sessions_and_shown() {
 
 #[test]
 fn a_digest_is_announced_once() {
+    let _beside = MEASURED.read();
     let receiver = Receiver::start();
     let mut attacker = Attacker::connect(&receiver, &receiver.alice).unwrap();
     attacker.turn();
@@ -365,6 +369,7 @@ fn a_digest_is_announced_once() {
 
 #[test]
 fn refused_requests_leave_a_trace_and_are_not_answered_without_end() {
+    let _beside = MEASURED.read();
     let receiver = Receiver::start();
     let mut attacker = Attacker::connect(&receiver, &receiver.alice).unwrap();
     attacker.turn();
@@ -434,6 +439,7 @@ fn relay_with_late_control(receiver: &Receiver, late: Duration) -> (std::net::So
 
 #[test]
 fn whole_blocks_that_come_before_their_stream_is_opened_are_kept() {
+    let _beside = MEASURED.read();
     let receiver = Receiver::start();
     let source = tempfile::tempdir().unwrap();
     let path = file(source.path(), "f", 24 << 20);
@@ -454,6 +460,7 @@ fn whole_blocks_that_come_before_their_stream_is_opened_are_kept() {
 
 #[test]
 fn a_session_is_not_charged_for_what_the_one_before_it_left_to_write() {
+    let _beside = MEASURED.read();
     let receiver = Receiver::start();
     for _ in 0..3 {
         let generated = PushFile::Generated { name: b"g".to_vec(), len: 1 << 30, seed: 1 };
