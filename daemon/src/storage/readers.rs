@@ -1,7 +1,7 @@
 //! Reader threads: they touch the disk so that the engine touches memory only.
 //!
 //! For each 1 MiB block that is about to be sent a reader populates the mapping, hashes the block while it
-//! is in the cache and checks that the file is still the one that was opened. The engine asks through
+//! is in the cache, unless the engine does, and checks that the file is still the one that was opened. The engine asks through
 //! [`Readers::try_send`], which never blocks, and fetches replies with [`Readers::try_recv`] when the bell
 //! has rung. Replies come in any order; each carries the request's tag.
 //!

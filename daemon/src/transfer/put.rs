@@ -321,9 +321,7 @@ impl Put {
         let inline = cx.queue.hashing() == Hashing::Inline;
         let ahead = (AHEAD_BLOCKS / self.stripes.len().max(1) as u64).max(2);
         for stripe in &mut self.stripes {
-            let cursor = stripe.stream.and_then(|stream| cx.streams.cursor(stream));
-            // A stream that is gone was sent whole; then everything was asked for.
-            let cursor = cursor.unwrap_or(stripe.bytes().start);
+            let cursor = stripe.cursor(&*cx.streams);
             while let Some(block) = stripe.ask(cursor, ahead) {
                 let job = ReadJob::Prepare { source: source.clone(), block, hash: !inline };
                 cx.queue.read(ReadRequest { tag: self.tag, job });

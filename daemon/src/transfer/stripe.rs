@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use udpx_proto::StreamId;
 
+use super::Streams;
 use crate::storage::BLOCK;
 use crate::storage::digest::{Cv, HASH_STEP, RunningCv, Subtrees};
 
@@ -91,6 +92,12 @@ impl Stripe {
     /// Its bytes in the file.
     pub(crate) fn bytes(&self) -> Range<u64> {
         self.bytes.clone()
+    }
+
+    /// The byte from which it has to be ahead: where its stream stands. Of a stream that is gone everything was sent, and so was
+    /// asked for and hashed before.
+    pub(crate) fn cursor(&self, streams: &dyn Streams) -> u64 {
+        self.stream.and_then(|stream| streams.cursor(stream)).unwrap_or(self.bytes.start)
     }
 
     /// The next block to ask for, if it lies less than `ahead` blocks beyond the byte `cursor`.

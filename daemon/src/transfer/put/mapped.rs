@@ -20,9 +20,7 @@ impl Put {
         let (subtrees, ahead) = (source.subtrees(), HASH_AHEAD / self.stripes.len().max(1) as u64);
         for stripe in &mut self.stripes {
             let before = stripe.available();
-            // A stream that is gone was sent whole; then everything was hashed.
-            let cursor =
-                stripe.stream.and_then(|stream| cx.streams.cursor(stream)).unwrap_or(stripe.bytes().start);
+            let cursor = stripe.cursor(&*cx.streams);
             while let Some(piece) = stripe.to_hash(cursor, ahead.max(2 * HASH_STEP)) {
                 let bytes = source.slice(piece.start, (piece.end - piece.start) as usize);
                 let whole = bytes.map(|bytes| stripe.hash(subtrees, bytes));
